@@ -1,0 +1,234 @@
+"""The one error tree of the control plane. No HTTP in it: each door maps it once (``api/*/errors.py``, ``problems``).
+
+::
+
+    KeysteadError                   code, message
+    ├── InvalidInput                the request is wrong; says what would be right
+    │   ├── InvalidSpec                a document is wrong: one or more Problems with file, document, line and path
+    │   ├── InvalidArn, InvalidAliasName, InvalidMarker, InvalidTags, InvalidPolicy
+    │   ├── InvalidKeyUsage            the key's usage or algorithms do not allow this
+    │   ├── InvalidCiphertext          not made by this key, or changed, or another encryption context
+    │   ├── IncorrectKey               the ciphertext names another key than the caller
+    │   └── InvalidSignature           a signature or MAC does not verify
+    ├── NotFound
+    │   └── KeyStoreNotFound
+    ├── AlreadyExists
+    ├── Conflict                    the object moved: resource version or owner differs
+    │   ├── StalePlan
+    │   └── OwnedElsewhere
+    ├── Blocked                     a plan or request that would do harm: protected, in use, cannot be made in place
+    ├── InvalidState                the key or store is in a state that does not allow this
+    │   └── Disabled
+    ├── AccessDenied                authenticated, and not allowed; ``reason`` goes to the audit record only
+    ├── Unauthenticated
+    ├── LimitExceeded
+    ├── DryRunPassed                asked for a dry run, and it would have succeeded
+    ├── Unsupported
+    ├── KeyStoreFailure             a key store refused, failed or did not answer
+    │   ├── KeyStoreUnavailable        nothing happened; try again
+    │   └── KeyStoreOutcomeUnknown     may have happened; the reconciler finds out
+    ├── DeadlineExceeded            written, not yet observed
+    ├── StoreUnavailable            the database cannot write now (full disk, read-only): nothing was changed
+    └── Fatal                       the process cannot go on
+        ├── StartupRefused             the server does not start, and why
+        ├── StoreDamaged               the database or a key token fails its checks
+        └── AuditUnavailable           the audit record could not be written: the request fails
+
+Messages are sentences for people and never hold key material, plaintext or credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+
+class KeysteadError(Exception):
+    """Base. ``code`` is the stable name that machines match; ``message`` is for people."""
+
+    code: ClassVar[str] = "InternalError"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInput(KeysteadError):
+    code = "InvalidInput"
+
+
+class Problem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One thing wrong in a spec file. ``line`` and ``document`` count from 1; ``path`` is like ``spec.keySpec``."""
+
+    message: str
+    file: str | None = None
+    document: int | None = None
+    line: int | None = None
+    path: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        where = self.file or ""
+        if self.line is not None:
+            where += f":{self.line}"
+        if self.document is not None:
+            where += f": document {self.document}"
+        if self.path:
+            where += f": {self.path}"
+        where = where.removeprefix(": ")
+        text = f"{where}: {self.message}" if where else self.message
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class InvalidSpec(InvalidInput):
+    code = "InvalidSpec"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = list(problems)
+
+
+class InvalidArn(InvalidInput):
+    code = "InvalidArn"
+
+
+class InvalidAliasName(InvalidInput):
+    code = "InvalidAliasName"
+
+
+class InvalidMarker(InvalidInput):
+    code = "InvalidMarker"
+
+
+class InvalidTags(InvalidInput):
+    code = "InvalidTags"
+
+
+class InvalidPolicy(InvalidInput):
+    code = "InvalidPolicy"
+
+
+class InvalidKeyUsage(InvalidInput):
+    code = "InvalidKeyUsage"
+
+
+class InvalidCiphertext(InvalidInput):
+    code = "InvalidCiphertext"
+
+
+class IncorrectKey(InvalidInput):
+    code = "IncorrectKey"
+
+
+class InvalidSignature(InvalidInput):
+    code = "InvalidSignature"
+
+
+class NotFound(KeysteadError):
+    code = "NotFound"
+
+
+class KeyStoreNotFound(NotFound):
+    code = "KeyStoreNotFound"
+
+
+class AlreadyExists(KeysteadError):
+    code = "AlreadyExists"
+
+
+class Conflict(KeysteadError):
+    code = "Conflict"
+
+
+class StalePlan(Conflict):
+    code = "StalePlan"
+
+
+class OwnedElsewhere(Conflict):
+    code = "OwnedElsewhere"
+
+
+class Blocked(KeysteadError):
+    code = "Blocked"
+
+
+class InvalidState(KeysteadError):
+    code = "InvalidState"
+
+
+class Disabled(InvalidState):
+    code = "Disabled"
+
+
+class AccessDenied(KeysteadError):
+    code = "AccessDenied"
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+
+class Unauthenticated(KeysteadError):
+    """``kind`` names what was wrong in the words of the SigV4 doors: see ``access.sigv4``."""
+
+    code = "Unauthenticated"
+
+    def __init__(self, message: str, *, kind: str = "Missing") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class LimitExceeded(KeysteadError):
+    code = "LimitExceeded"
+
+
+class DryRunPassed(KeysteadError):
+    code = "DryRunPassed"
+
+
+class Unsupported(KeysteadError):
+    code = "Unsupported"
+
+
+class KeyStoreFailure(KeysteadError):
+    """``reason`` is the plugin's CamelCase reason."""
+
+    code = "KeyStoreFailure"
+
+    def __init__(self, message: str, *, reason: str = "KeyStoreError") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class KeyStoreUnavailable(KeyStoreFailure):
+    code = "KeyStoreUnavailable"
+
+
+class KeyStoreOutcomeUnknown(KeyStoreFailure):
+    code = "KeyStoreOutcomeUnknown"
+
+
+class DeadlineExceeded(KeysteadError):
+    code = "DeadlineExceeded"
+
+
+class StoreUnavailable(KeysteadError):
+    code = "StoreUnavailable"
+
+
+class Fatal(KeysteadError):
+    code = "Fatal"
+
+
+class StartupRefused(Fatal):
+    code = "StartupRefused"
+
+
+class StoreDamaged(Fatal):
+    code = "StoreDamaged"
+
+
+class AuditUnavailable(Fatal):
+    code = "AuditUnavailable"

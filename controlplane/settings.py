@@ -1,0 +1,128 @@
+"""Settings of a server, checked once at start: from ``keystead.toml``, or from the few arguments of ``keystead dev``.
+
+Guarantee: what comes out is complete and absolute (paths are resolved against the settings file); a mistake is told
+with the file and the name of the setting.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from controlplane.errors import StartupRefused
+
+DEFAULT_PORT: Final = 8470
+DEV_ACCOUNT: Final = "000000000000"
+DEV_REGION: Final = "us-east-1"
+DEV_SECRET: Final = "test"  # noqa: S105 - well-known on purpose: ``keystead dev`` listens on loopback only
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Account = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
+RegionName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
+
+
+class _Section(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    pass
+
+
+class Tls(_Section, frozen=True):
+    """Certificate chain and private key in PEM."""
+
+    certificate: str
+    key: str
+
+
+class DevCredentials(msgspec.Struct, frozen=True):
+    """Well-known credentials of ``keystead dev``; they exist on loopback only and are stored nowhere."""
+
+    access_key_id: str
+    secret_access_key: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"DevCredentials({self.access_key_id})"
+
+
+class Settings(_Section, frozen=True):
+    """Everything a server is told at start."""
+
+    data_dir: str
+    account: Account
+    regions: Annotated[tuple[RegionName, ...], msgspec.Meta(min_length=1)]
+    host: str = "127.0.0.1"
+    port: Port = DEFAULT_PORT
+    tls: Tls | None = None
+    standard: dict[str, Any] = {}
+    """Options of the key store ``standard``, the root key provider among them."""
+    log_level: str = "info"
+    dev: DevCredentials | None = None
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.data_dir)
+
+    @property
+    def region(self) -> str:
+        """The Region of keys that name none."""
+        return self.regions[0]
+
+
+def load_settings(path: Path) -> Settings:
+    """Read ``keystead.toml``. Raises :class:`StartupRefused` with the file and what is wrong in it."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise StartupRefused(
+            f"settings file {path} cannot be read: {error.strerror}; make one with: keystead init"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StartupRefused(f"settings file {path} is not valid TOML: {error}") from None
+    if "dev" in raw:
+        raise StartupRefused(f"settings file {path}: unknown setting dev")
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        raise StartupRefused(f"settings file {path}: {error}") from None
+    return _resolved(settings, path.resolve().parent)
+
+
+def dev_settings(port: int, data_dir: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings of ``keystead dev``: one account and Region, loopback, known credentials."""
+    return Settings(
+        data_dir=str(data_dir.resolve()),
+        account=DEV_ACCOUNT,
+        regions=(DEV_REGION,),
+        port=port,
+        standard={"rootKey": {"provider": "file", "path": str(data_dir.resolve() / "root.key")}},
+        log_level="warning",
+        dev=DevCredentials(
+            environ.get("KEYSTEAD_DEV_ACCESS_KEY_ID", "test"),
+            environ.get("KEYSTEAD_DEV_SECRET_ACCESS_KEY", DEV_SECRET),
+            environ.get("KEYSTEAD_DEV_TOKEN", "test"),
+        ),
+    )
+
+
+def _resolved(settings: Settings, base: Path) -> Settings:
+    def absolute(text: str) -> str:
+        return str((base / text).resolve())
+
+    standard = dict(settings.standard)
+    root_key = standard.get("rootKey")
+    if isinstance(root_key, dict):
+        root_key = dict(root_key)
+        if isinstance(root_key.get("path"), str):
+            root_key["path"] = absolute(root_key["path"])
+        passphrase = root_key.get("passphrase")
+        if isinstance(passphrase, dict) and isinstance(passphrase.get("fromFile"), str):
+            root_key["passphrase"] = {**passphrase, "fromFile": absolute(passphrase["fromFile"])}
+        standard["rootKey"] = root_key
+    tls = settings.tls
+    if tls is not None:
+        tls = Tls(absolute(tls.certificate), absolute(tls.key))
+    return msgspec.structs.replace(settings, data_dir=absolute(settings.data_dir), standard=standard, tls=tls)

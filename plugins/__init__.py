@@ -1,0 +1,1 @@
+"""Key store plugins of Keystead, and the SDK they are written with. Imports nothing."""

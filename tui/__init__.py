@@ -1,0 +1,1 @@
+"""The terminal UI of Keystead. Talks to the control plane through ``controlplane.client`` only."""
