@@ -1,0 +1,42 @@
+"""The conformance suite: what every key store plugin must prove. A plugin author subclasses it in a test module::
+
+    from plugins.sdk.conformance import KeyStoreConformance
+
+    class TestMyKeyStore(KeyStoreConformance):
+        def make_plugin(self, state):
+            return MyKeyStore(MyOptions(...), self.context(state))
+
+It needs pytest and anyio's plugin (``anyio_mode = "auto"``). A test skips only where the plugin's ``Capabilities`` say
+that it does not apply, and the reason says which line.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"plugins.sdk.conformance.{part}" for part in ("harness", "lifecycle", "usage", "faults", "secrecy", "vectors"))
+)
+
+from plugins.sdk.conformance.faults import FaultConformance  # noqa: E402  # after the rewrite hook is in place
+from plugins.sdk.conformance.harness import Harness  # noqa: E402
+from plugins.sdk.conformance.lifecycle import LifecycleConformance  # noqa: E402
+from plugins.sdk.conformance.secrecy import SecrecyConformance  # noqa: E402
+from plugins.sdk.conformance.state import MemoryState  # noqa: E402
+from plugins.sdk.conformance.usage import UsageConformance  # noqa: E402
+from plugins.sdk.conformance.vectors import VectorConformance  # noqa: E402
+
+__all__ = [
+    "FaultConformance",
+    "Harness",
+    "KeyStoreConformance",
+    "LifecycleConformance",
+    "MemoryState",
+    "SecrecyConformance",
+    "UsageConformance",
+    "VectorConformance",
+]
+
+
+class KeyStoreConformance(
+    LifecycleConformance, UsageConformance, FaultConformance, SecrecyConformance, VectorConformance
+):
+    """Everything at once."""

@@ -1,0 +1,115 @@
+"""What crosses the plugin boundary, as immutable structs.
+
+Who uses it: plugins and ``controlplane.keystores``. Guarantee: nothing here holds plaintext key material; a key token
+is opaque to everyone but the plugin that made it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from plugins.sdk.secret import SecretBytes
+from plugins.sdk.vocabulary import Algorithm, KeySpec, KeyUsage
+
+
+class Custody(StrEnum):
+    """Where material rests."""
+
+    TOKEN = "token"  # noqa: S105
+    """The plugin hands out a key token, the host stores it durably and shows it again with every call."""
+    DEVICE = "device"
+    """The material stays in a device and is found there by the name that the host chose."""
+
+
+class MaterialRef(msgspec.Struct, frozen=True):
+    """Names one piece of key material, before, while and after it exists.
+
+    ``name`` is chosen by the host before the first call (``keystead:<key uid>:<material id>``) and is unique for ever,
+    so observing by it answers "did it happen?". ``token`` is what :class:`Material` returned, for custody ``token``.
+    """
+
+    name: str
+    key_arn: str
+    material_id: str
+    key_spec: KeySpec
+    token: bytes | None = None
+
+
+class Material(msgspec.Struct, frozen=True):
+    """What a store says about material that exists.
+
+    ``public_key`` is an X.509 SubjectPublicKeyInfo in DER, for key pairs. ``external_id`` is the store's own identifier
+    (an object handle's CKA_ID, an external key id), for people and for adoption.
+    """
+
+    token: bytes | None = None
+    public_key: bytes | None = None
+    external_id: str | None = None
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What an open store can do. The conformance suite tests each declared line; the host offers nothing else."""
+
+    custody: Custody
+    key_specs: dict[KeySpec, frozenset[KeyUsage]]
+    """Material that can be generated, and its possible usages."""
+    absent_algorithms: frozenset[Algorithm] = frozenset()
+    """What the KMS API offers for these key specs and this store does not; asked for, it answers ``Unsupported``."""
+    find_by_name: bool = True
+    """``observe`` finds material by name alone. Without it an unknown outcome waits for a person."""
+    lists_material: bool = False
+    """``list_material`` names everything in the store that carries a name of ours or is unmanaged."""
+    rotation: bool = False
+    """A KMS key may have several materials over time."""
+    data_key_pairs: frozenset[KeySpec] = frozenset()
+    """Specs for which ``generate_key_pair`` works."""
+    random: bool = True
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Answer of a probe that really used the store. ``detail`` is one sentence for people."""
+
+    healthy: bool
+    detail: str = ""
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """A fresh data key pair: the private half as a secret, the public half as SubjectPublicKeyInfo in DER."""
+
+    private_key: SecretBytes
+    """PKCS#8 in DER."""
+    public_key: bytes
+
+
+class PluginState(Protocol):
+    """Small durable blobs that the host keeps for a plugin (wrapped domain keys, a device's serial number).
+
+    Values are opaque to the host and must be safe to copy and back up: encrypt what is secret. A write is durable when
+    it returns. Other processes may write too, hence compare-and-set.
+    """
+
+    async def get(self, name: str) -> bytes | None:
+        """The value, or None."""
+
+    async def names(self) -> list[str]:
+        """All names, sorted."""
+
+    async def put(self, name: str, value: bytes, *, expect: bytes | None) -> bool:
+        """Write ``value`` if the present value is ``expect`` (None: absent). False, and nothing written, otherwise."""
+
+
+class Clock(Protocol):
+    """Seconds since the epoch, injected so that tests own time."""
+
+    def __call__(self) -> float: ...
+
+
+class PluginContext(msgspec.Struct, frozen=True):
+    """What the host gives a plugin instance."""
+
+    store_name: str
+    state: PluginState
+    now: Clock
