@@ -1,0 +1,85 @@
+"""Conditions: what is true of an object now, since when, and why. Reasons are a closed, public enumeration.
+
+Two questions are kept apart, as in Crossplane: *Synced* (could the reconciler do what the spec says?) and *Ready* (can
+the object be used?). A condition whose ``observed_generation`` is behind the object's generation is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from controlplane.schema.base import Frozen
+
+
+class ConditionType(StrEnum):
+    SYNCED = "Synced"
+    READY = "Ready"
+    CONNECTED = "Connected"
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Reason(StrEnum):
+    """Why a condition has its status. Machines may match these; people read the message."""
+
+    UP_TO_DATE = "UpToDate"
+    CREATING = "Creating"
+    PAUSED = "Paused"
+    CREATE_REFUSED = "CreateRefused"
+    CREATE_OUTCOME_UNKNOWN = "CreateOutcomeUnknown"
+    DESTROY_FAILED = "DestroyFailed"
+    STORE_UNREACHABLE = "StoreUnreachable"
+    STORE_NOT_FOUND = "StoreNotFound"
+    MATERIAL_LOST = "MaterialLost"
+    MATERIAL_DAMAGED = "MaterialDamaged"
+    RECONCILE_ERROR = "ReconcileError"
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+    PENDING_DELETION = "PendingDeletion"
+    PENDING_IMPORT = "PendingImport"
+    UNAVAILABLE = "Unavailable"
+    CONNECTED = "Connected"
+    CONNECTING = "Connecting"
+    DISCONNECTED = "Disconnected"
+    UNHEALTHY = "Unhealthy"
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    MISCONFIGURED = "Misconfigured"
+    AVAILABLE = "Available"
+
+
+class Condition(Frozen):
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    last_transition: datetime
+    message: str = ""
+    observed_generation: int = 0
+
+
+def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:
+    """The conditions with ``new`` in place of its type. The transition time moves only when the status changes."""
+    result = []
+    for present in conditions:
+        if present.type is not new.type:
+            result.append(present)
+        elif present.status is new.status:
+            new = Condition(
+                type=new.type,
+                status=new.status,
+                reason=new.reason,
+                last_transition=present.last_transition,
+                message=new.message,
+                observed_generation=new.observed_generation,
+            )
+    return (*result, new)
+
+
+def find_condition(conditions: Sequence[Condition], wanted: ConditionType) -> Condition | None:
+    """The condition of that type, if it was ever set."""
+    return next((condition for condition in conditions if condition.type is wanted), None)

@@ -1,0 +1,144 @@
+"""Kind ``Key``: what a user declares about a KMS key, and what the reconciler has seen of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from controlplane.schema.base import Alias, Frozen, Name, Region
+from controlplane.schema.conditions import Condition
+from plugins.sdk.vocabulary import Algorithm, KeySpec, KeyUsage, MessageType
+
+__all__ = [
+    "Algorithm",
+    "DeletionSpec",
+    "DesiredKey",
+    "KeySpec",
+    "KeyState",
+    "KeyStatus",
+    "KeyUsage",
+    "Management",
+    "MaterialState",
+    "MaterialStatus",
+    "MessageType",
+    "Origin",
+    "PolicySource",
+    "RefusedUse",
+    "RotationSpec",
+]
+
+
+class Origin(StrEnum):
+    """Where key material comes from (API reference: ``OriginType``)."""
+
+    AWS_KMS = "AWS_KMS"
+    EXTERNAL = "EXTERNAL"
+    AWS_CLOUDHSM = "AWS_CLOUDHSM"
+    EXTERNAL_KEY_STORE = "EXTERNAL_KEY_STORE"
+
+
+class KeyState(StrEnum):
+    """State of a KMS key (API reference: ``KeyState``)."""
+
+    CREATING = "Creating"
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+    PENDING_DELETION = "PendingDeletion"
+    PENDING_IMPORT = "PendingImport"
+    PENDING_REPLICA_DELETION = "PendingReplicaDeletion"
+    UNAVAILABLE = "Unavailable"
+    UPDATING = "Updating"
+
+
+class Management(StrEnum):
+    """How far the reconciler may go with an object."""
+
+    FULL = "full"
+    PAUSED = "paused"
+
+
+class PolicySource(Frozen):
+    """A key policy: its text, or in a spec file the path of a file that the command line reads."""
+
+    document: Annotated[str, msgspec.Meta(min_length=1, max_length=131_072)] | None = None
+    from_file: str | None = None
+
+
+class RotationSpec(Frozen):
+    """Automatic rotation (API reference: EnableKeyRotation)."""
+
+    enabled: bool = False
+    period_days: Annotated[int, msgspec.Meta(ge=90, le=2560)] = 365
+
+
+class DeletionSpec(Frozen):
+    """What happens when the key leaves its spec set: the window, and whether deletion is allowed at all."""
+
+    window_days: Annotated[int, msgspec.Meta(ge=7, le=30)] = 30
+    protect: bool = False
+
+
+class DesiredKey(Frozen):
+    """``spec`` of a Key. Absent ``keyUsage`` and ``origin`` follow from the key spec and the key store."""
+
+    key_store: Name = "standard"
+    region: Region | None = None
+    key_spec: KeySpec = KeySpec.SYMMETRIC_DEFAULT
+    key_usage: KeyUsage | None = None
+    origin: Origin | None = None
+    description: Annotated[str, msgspec.Meta(max_length=8192)] = ""
+    enabled: bool = True
+    multi_region: bool = False
+    aliases: tuple[Alias, ...] = ()
+    tags: dict[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=128)], Annotated[str, msgspec.Meta(max_length=256)]
+    ] = msgspec.field(default_factory=dict)
+    policy: PolicySource | None = None
+    rotation: RotationSpec = RotationSpec()
+    deletion: DeletionSpec = DeletionSpec()
+    management: Management = Management.FULL
+
+
+class MaterialState(StrEnum):
+    """State of one key material (API reference: ``KeyMaterialState``)."""
+
+    CURRENT = "CURRENT"
+    NON_CURRENT = "NON_CURRENT"
+
+
+class MaterialStatus(Frozen):
+    """One key material of a key. ``name`` is its external name in the key store, chosen before it existed."""
+
+    material_id: str
+    name: str
+    state: MaterialState
+    created_at: datetime
+    public_key: bytes | None = None
+
+
+class RefusedUse(Frozen):
+    """Uses that were refused because the key is pending deletion, by one principal with one operation."""
+
+    principal: str
+    operation: str
+    count: int
+    last_at: datetime
+
+
+class KeyStatus(Frozen):
+    """``status`` of a Key. Its key state is not here: that is derived (``domain.lifecycle``)."""
+
+    key_id: str
+    arn: str
+    created_at: datetime
+    observed_generation: int = 0
+    materials: tuple[MaterialStatus, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def current(self) -> MaterialStatus | None:
+        """The material that encrypts now."""
+        return next((material for material in self.materials if material.state is MaterialState.CURRENT), None)

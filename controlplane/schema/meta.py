@@ -1,0 +1,94 @@
+"""Metadata that every object carries, and the objects: declared documents with what the server adds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from controlplane.schema.base import Frozen, Name
+from controlplane.schema.keys import DesiredKey, KeyStatus
+from controlplane.schema.keystores import DesiredKeyStore, KeyStoreStatus
+from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus
+
+MATERIAL_FINALIZER = "keystead/material"
+"""Held by a key until its material is destroyed in its key store."""
+CONNECTION_FINALIZER = "keystead/connection"
+"""Held by a key store until it is disconnected."""
+
+
+class Kind(StrEnum):
+    KEY = "Key"
+    KEY_STORE = "KeyStore"
+    PRINCIPAL = "Principal"
+
+
+class DeletionRequest(Frozen):
+    """Deletion was asked for. Nothing is destroyed before ``due_at`` by the server's clock."""
+
+    requested_at: datetime
+    due_at: datetime
+    window_days: int
+    requested_by: str
+
+
+class Metadata(Frozen):
+    """``generation`` rises when the spec changes; ``resource_version`` with every write, over all objects."""
+
+    name: Name
+    uid: str
+    generation: int
+    resource_version: int
+    created_at: datetime
+    spec_set: str | None = None
+    finalizers: tuple[str, ...] = ()
+    deletion: DeletionRequest | None = None
+
+
+class Key(Frozen, tag="Key", tag_field="kind"):
+    """A KMS key as the server holds it and the reconciliation API shows it."""
+
+    kind: ClassVar[Kind] = Kind.KEY
+    metadata: Metadata
+    spec: DesiredKey
+    status: KeyStatus
+
+
+class KeyStore(Frozen, tag="KeyStore", tag_field="kind"):
+    """A key store as the server holds it."""
+
+    kind: ClassVar[Kind] = Kind.KEY_STORE
+    metadata: Metadata
+    spec: DesiredKeyStore
+    status: KeyStoreStatus
+
+
+class Principal(Frozen, tag="Principal", tag_field="kind"):
+    """A principal as the server holds it."""
+
+    kind: ClassVar[Kind] = Kind.PRINCIPAL
+    metadata: Metadata
+    spec: DesiredPrincipal
+    status: PrincipalStatus
+
+
+AnyObject = Key | KeyStore | Principal
+Desired = DesiredKey | DesiredKeyStore | DesiredPrincipal
+Status = KeyStatus | KeyStoreStatus | PrincipalStatus
+
+SPEC_TYPES: dict[Kind, type[DesiredKey] | type[DesiredKeyStore] | type[DesiredPrincipal]] = {
+    Kind.KEY: DesiredKey,
+    Kind.KEY_STORE: DesiredKeyStore,
+    Kind.PRINCIPAL: DesiredPrincipal,
+}
+STATUS_TYPES: dict[Kind, type[KeyStatus] | type[KeyStoreStatus] | type[PrincipalStatus]] = {
+    Kind.KEY: KeyStatus,
+    Kind.KEY_STORE: KeyStoreStatus,
+    Kind.PRINCIPAL: PrincipalStatus,
+}
+
+OBJECT_TYPES: dict[Kind, type[Key] | type[KeyStore] | type[Principal]] = {
+    Kind.KEY: Key,
+    Kind.KEY_STORE: KeyStore,
+    Kind.PRINCIPAL: Principal,
+}

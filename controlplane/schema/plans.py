@@ -1,0 +1,152 @@
+"""Plans: what an apply would do, as a documented and versioned format. Text is rendered from it (``report``).
+
+``FORMAT_VERSION`` rises in its first number when a reader of the old format would misunderstand the new one. Reasons
+are a closed, public enumeration.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from controlplane.schema.base import Frozen
+from controlplane.schema.meta import AnyObject, Kind
+
+FORMAT_VERSION: Final = "1.0"
+
+
+class Action(StrEnum):
+    """What happens to one object. ``blocked`` happens to none: the plan cannot be applied until it is resolved."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    SCHEDULE_DELETION = "scheduleDeletion"
+    DELETE = "delete"
+    BLOCKED = "blocked"
+
+
+class PlanReason(StrEnum):
+    """Why."""
+
+    DECLARED = "Declared"
+    SPEC_CHANGED = "SpecChanged"
+    REMOVED_FROM_SET = "RemovedFromSet"
+    IMMUTABLE_FIELD = "ImmutableField"
+    PROTECTED = "Protected"
+    PROTECTION_LIFTED_APART = "ProtectionLiftedApart"
+    OWNED_ELSEWHERE = "OwnedElsewhere"
+    PENDING_DELETION = "PendingDeletion"
+    KEYS_IN_STORE = "KeysInStore"
+    ALIAS_TAKEN = "AliasTaken"
+    STORE_NOT_FOUND = "StoreNotFound"
+
+
+class FieldPlan(Frozen):
+    """One field of a change. ``known`` is false for what the server decides while applying (the key id)."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+    known: bool = True
+    sensitive: bool = False
+    """Before and after are masked; that they differ is still shown."""
+    immutable: str | None = None
+
+
+class PlannedChange(Frozen):
+    """One object that is not as declared. ``generation`` is the one it was compared with; 0 for a new object."""
+
+    action: Action
+    kind: Kind
+    name: str
+    reason: PlanReason
+    message: str = ""
+    uid: str | None = None
+    generation: int = 0
+    fields: tuple[FieldPlan, ...] = ()
+    unchanged_fields: int = 0
+    window_days: int | None = None
+
+
+class Counts(Frozen, omit_defaults=False):
+    """Changes by action, and objects that are as declared."""
+
+    create: int = 0
+    update: int = 0
+    schedule_deletion: int = 0
+    delete: int = 0
+    blocked: int = 0
+    unchanged: int = 0
+
+
+class Plan(Frozen, omit_defaults=False):
+    """An answer of ``POST /v1/plans``. It is kept on the server until ``expires_at``."""
+
+    format_version: str
+    id: str
+    server_id: str
+    spec_set: str
+    created_at: datetime
+    expires_at: datetime
+    changes: tuple[PlannedChange, ...]
+    counts: Counts
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything is as declared."""
+        return not self.changes
+
+
+class AppliedObject(Frozen):
+    """One object that an apply wrote."""
+
+    kind: Kind
+    name: str
+    uid: str
+    generation: int
+
+
+class Applied(Frozen, omit_defaults=False):
+    """An answer of ``POST /v1/plans/{id}/apply``: desired state is durable; the reconciler goes on from here."""
+
+    plan_id: str
+    spec_set: str
+    objects: tuple[AppliedObject, ...]
+
+
+class ObjectProblem(Frozen):
+    """An object that the reconciler has not brought to its present spec, and why, as far as it is known."""
+
+    kind: Kind
+    name: str
+    reason: str
+    message: str
+
+
+class Progress(Frozen, omit_defaults=False):
+    """How far the reconciler is with a spec set."""
+
+    spec_set: str
+    total: int
+    pending: int
+    problems: tuple[ObjectProblem, ...]
+
+
+class ObjectPage(Frozen, omit_defaults=False):
+    """A page of objects by name. ``next`` is the ``after`` of the next page, or None at the end."""
+
+    items: tuple[AnyObject, ...]
+    next: str | None
+
+
+class ServerInfo(Frozen, omit_defaults=False):
+    """Who answers."""
+
+    server_id: str
+    version: str
+    account: str
+    region: str
+    regions: tuple[str, ...]
+    key_store_types: tuple[str, ...]
+    time: datetime
