@@ -1,0 +1,593 @@
+"""The audit journal: append-only, hash-chained JSON lines, durable before ``append`` returns.
+
+Who calls it: ``usage`` and the doors append one record per request; ``server`` opens and closes; ``keystead audit
+verify`` calls :func:`verify`.
+
+Guarantees:
+
+- What ``append`` returned for is on disk (``fdatasync``) and chained to all that came before it.
+- Fail closed: a batch that cannot be written and synced fails every append in it and every one after, with
+  :class:`controlplane.errors.AuditUnavailable`, until the journal is opened again. The caller fails its request.
+- :func:`verify` finds every record that was edited, removed, reordered or cut out, and names the first of each chain.
+  It cannot find whole records missing from a chain's *end*, nor a chain that was recomputed from some record on by
+  somebody who can write the files: for that, keep a :class:`Head` elsewhere and hand it back as an anchor.
+
+On disk::
+
+    DIRECTORY/chain-0/lock                      flock'ed by the process that writes this chain
+    DIRECTORY/chain-0/segment-00000001.jsonl
+    DIRECTORY/chain-1/...                       one chain for each process that shares the directory
+
+A line is ``{"seq":N,"prev":"HEX","hash":"HEX","record":{...}}``: ``prev`` is the ``hash`` of the line before (64 zeros
+for a chain's first), ``hash`` is the SHA-256 of the line without its ``"hash":...,`` member and its line end. So the
+number, the link and the content are all covered, and ``sed`` and ``sha256sum`` can check it. ``seq`` counts from 0
+without gaps, through all segments. The first record of a segment is a :class:`SegmentNote`; a :class:`TailNote` tells
+of a crash; all others are :class:`AuditRecord`.
+
+Writing is a group commit without timers: one batch is written and synced in the journal's only worker thread, the
+next one collects meanwhile. Under load a batch holds what arrived during one sync; alone, a record waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from controlplane.errors import AuditUnavailable, StoreDamaged
+
+_GENESIS = b"0" * 64
+_HASH_MEMBER = len('"hash":"",') + len(_GENESIS)
+_MAX_CHAINS = 1024
+_CHAIN = "chain-"
+_SEGMENT = "segment-"
+_SUFFIX = ".jsonl"
+
+
+class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """One decision: who asked for what, and what came of it. Never holds key material, plaintext or credentials.
+
+    ``principal`` and ``resource`` are ARNs where there is one; ``source`` is the peer's address; ``reason`` says which
+    rule decided; ``error`` is the error's code; ``encryption_context`` is shown whole, as CloudTrail does.
+    """
+
+    time: datetime
+    request_id: str
+    principal: str
+    source: str
+    operation: str
+    decision: Literal["allowed", "denied", "failed"]
+    resource: str | None = None
+    reason: str = ""
+    encryption_context: dict[str, str] | None = None
+    latency_us: int = 0
+    error: str | None = None
+    details: dict[str, Any] | None = None
+
+
+class SegmentNote(msgspec.Struct, frozen=True, rename="camel", tag_field="note", tag="segment"):
+    """First record of a segment file; ``previous`` is the hash of the last record of the segment before."""
+
+    chain: str
+    segment: int
+    previous: str
+
+
+class TailNote(msgspec.Struct, frozen=True, rename="camel", tag_field="note", tag="tailCut"):
+    """A crash left an unfinished, never acknowledged line; it was cut off: its length in bytes and its SHA-256."""
+
+    length: int
+    sha256: str
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of a chain: number and hash of its last record. Kept elsewhere, it anchors all that came before."""
+
+    seq: int
+    hash: str
+
+
+class BadRecord(msgspec.Struct, frozen=True):
+    """What is wrong, and where. ``line`` counts from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.why}" if self.line else f"{self.file}: {self.why}"
+
+
+class VerifyResult(msgspec.Struct, frozen=True):
+    """``bad`` holds the first bad record of each chain; ``records`` counts the good ones before it, notes included;
+    ``heads`` is the last good record of each chain by its name."""
+
+    records: int
+    heads: dict[str, Head]
+    bad: tuple[BadRecord, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.bad
+
+
+class _Line(msgspec.Struct, frozen=True):
+    seq: int
+    prev: str
+    hash: str
+    record: msgspec.Raw
+
+
+class _Batch:
+    """Records that are written and synced together."""
+
+    __slots__ = ("head", "lines", "segment", "waiters")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        # A future for each record, not one for all: a cancelled request cancels what it waits for, and must not take
+        # the others of its batch with it; and it can be cancelled while a disk hangs. Costs the same (measured).
+        self.waiters: list[asyncio.Future[str | None]] = []
+        self.segment: int | None = None  # begin this segment first
+        self.head = Head(0, "")
+
+
+class AuditJournal:
+    """One chain of the journal in ``directory``; see the module for what it guarantees.
+
+    ``segment_bytes`` is where a new file is begun (a segment exceeds it by at most one batch). ``sync=False`` gives up
+    durability, for tests. After :meth:`open`, all methods belong to one event loop.
+    """
+
+    def __init__(self, directory: Path, *, segment_bytes: int = 64 * 1024 * 1024, sync: bool = True) -> None:
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._sync = sync
+        self._encoder = msgspec.json.Encoder()
+        self._refusal: str | None = "the audit journal is not open"
+        self._beyond_repair = False
+        self._chain_directory = directory
+        self._lock_fd = -1
+        self._executor: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # The chain as it will be when all that was taken in is written; touched by the event loop only.
+        self._seq = 0
+        self._prev = _GENESIS
+        self._size = 0
+        self._segment = 0
+        self._collecting: _Batch | None = None
+        self._writing: _Batch | None = None
+        self._closers: list[asyncio.Future[None]] = []
+        self._head = Head(-1, _GENESIS.decode())
+        # The file as it is; touched by the worker only, while one runs.
+        self._fd = -1
+        self._durable_size = 0
+
+    @property
+    def chain(self) -> str:
+        """The chain that this journal writes, such as ``chain-0``: sequence numbers count within it."""
+        return self._chain_directory.name
+
+    @property
+    def head(self) -> Head:
+        """The last durable record; an anchor for :func:`verify`."""
+        return self._head
+
+    def open(self) -> None:
+        """Take a free chain, check its last segment, cut off a torn tail and continue. Blocks; call it before serving.
+
+        Also reopens after a failure. Raises :class:`StoreDamaged` with file and line for anything but a torn tail, and
+        :class:`AuditUnavailable` if the directory cannot be used, or if a failed write could not be taken back either:
+        then the page cache may show records that the disk does not have, and continuing would build on them.
+        """
+        if self._beyond_repair:
+            raise AuditUnavailable("the audit journal could not take back a failed write: check the disk, then restart")
+        if self._refusal is None or self._writing is not None:
+            raise RuntimeError("the audit journal is open")
+        self._release()
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take_chain()
+            self._continue()
+        except OSError as error:
+            self._release()
+            raise AuditUnavailable(f"the audit journal cannot be opened: {error}") from error
+        except BaseException:
+            self._release()
+            raise
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="audit-journal")
+        self._loop = None
+        self._refusal = None
+
+    async def append(self, record: AuditRecord) -> int:
+        """Its sequence number in this chain, once it is durable.
+
+        Raises :class:`AuditUnavailable` if it is not: the request must fail. Cancelled, the record is written still.
+        """
+        if self._refusal is not None:
+            raise AuditUnavailable(self._refusal)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        try:
+            raw = self._encoder.encode(record)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise AuditUnavailable(f"the audit record cannot be encoded: {type(error).__name__}") from error
+        batch = self._collecting
+        if batch is None:
+            batch = self._collecting = self._begin_batch()
+        seq = self._seq
+        batch.lines.append(self._chained(raw))
+        waiter: asyncio.Future[str | None] = loop.create_future()
+        batch.waiters.append(waiter)
+        if self._writing is None:
+            self._start()
+        failure = await waiter
+        if failure is not None:
+            raise AuditUnavailable(failure)
+        return seq
+
+    async def close(self) -> None:
+        """Refuse new records, wait for those taken in, give up the chain. Closing twice is fine."""
+        if self._refusal is None:
+            self._refusal = "the audit journal is closed"
+        while self._writing is not None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._closers.append(waiter)
+            await waiter
+        self._release()
+
+    # Opening
+
+    def _take_chain(self) -> None:
+        for number in range(_MAX_CHAINS):
+            path = self._directory / f"{_CHAIN}{number}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+                _sync_directory(self._directory)
+            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # another process's chain: two writers in one would fork it
+                os.close(fd)
+                continue
+            except OSError:
+                os.close(fd)
+                raise
+            self._lock_fd = fd
+            self._chain_directory = path
+            return
+        raise AuditUnavailable(f"all {_MAX_CHAINS} chains of the audit journal are in use")
+
+    def _continue(self) -> None:
+        """Set the chain to the end of the last segment. Earlier segments are :func:`verify`'s to read."""
+        segments = _segments(self._chain_directory)
+        self._segment = len(segments) or 1
+        self._seq, self._prev = 0, _GENESIS
+        if len(segments) > 1:
+            self._seq, self._prev = _last_of(segments[-2])
+        path = _segment_path(self._chain_directory, self._segment)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        self._size, torn = 0, b""
+        with path.open("rb") as file:
+            walk = _Walk(path, self.chain, self._segment, self._seq, self._prev, anchor=None)
+            for line in walk.good_lines(file):
+                self._size += len(line)
+            if walk.bad is not None:
+                raise StoreDamaged(f"the audit journal is damaged: {walk.bad}")
+            torn = walk.torn
+        self._seq, self._prev = walk.seq, walk.prev
+
+        lines = []
+        if torn:  # a crash in the middle of a write, so nobody was told that it was kept
+            os.ftruncate(self._fd, self._size)
+        if self._size == 0:
+            lines.append(self._chained(self._segment_note()))
+        if torn:
+            note = TailNote(len(torn), hashlib.sha256(torn).hexdigest())
+            lines.append(self._chained(self._encoder.encode(note)))
+        _write_all(self._fd, b"".join(lines))
+        if self._sync:
+            # For what was read, too: a process killed between write and sync leaves lines that only the page cache has.
+            os.fsync(self._fd)
+            _sync_directory(self._chain_directory)
+        self._durable_size = self._size
+        self._head = Head(self._seq - 1, self._prev.decode())
+
+    def _release(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+        for fd in (self._fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock_fd = -1
+
+    # Taking in, on the event loop
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._writing is not None or self._collecting is not None:
+            raise RuntimeError("the audit journal belongs to another event loop")
+        self._loop = loop
+
+    def _begin_batch(self) -> _Batch:
+        batch = _Batch()
+        if self._size >= self._segment_bytes:
+            self._segment += 1
+            self._size = 0
+            batch.segment = self._segment
+            batch.lines.append(self._chained(self._segment_note()))
+        return batch
+
+    def _segment_note(self) -> bytes:
+        return self._encoder.encode(SegmentNote(self.chain, self._segment, self._prev.decode()))
+
+    def _chained(self, raw: bytes) -> bytes:
+        """The line of the chain's next record. From here on the chain includes it, whether it is written or not: so a
+        batch that fails takes everything after it along."""
+        line, digest = _line(self._seq, self._prev, b'"record":%b}' % raw)
+        self._seq += 1
+        self._prev = digest
+        self._size += len(line)
+        return line
+
+    def _start(self) -> None:
+        batch = self._writing = self._collecting
+        self._collecting = None
+        assert batch is not None
+        assert self._executor is not None
+        batch.head = Head(self._seq - 1, self._prev.decode())
+        self._executor.submit(self._write, batch)
+
+    def _finished(self, batch: _Batch, failure: str | None) -> None:
+        self._writing = None
+        waiters = batch.waiters
+        if failure is None:
+            self._head = batch.head
+            if self._collecting is not None:  # before anybody wakes: the disk need not wait for the loop
+                self._start()
+        else:
+            self._refusal = failure
+            if self._collecting is not None:  # chained to what is lost
+                waiters = waiters + self._collecting.waiters
+                self._collecting = None
+        for waiter in waiters:
+            if not waiter.done():  # cancelled meanwhile
+                waiter.set_result(failure)
+        if self._writing is None:
+            for closer in self._closers:
+                if not closer.done():
+                    closer.set_result(None)
+            self._closers.clear()
+
+    # Writing, in the worker thread
+
+    def _write(self, batch: _Batch) -> None:
+        failure = None
+        try:
+            if batch.segment is not None:
+                self._switch_to(batch.segment)
+            data = b"".join(batch.lines)
+            _write_all(self._fd, data)
+            if self._sync:
+                os.fdatasync(self._fd)
+            self._durable_size += len(data)
+        except Exception as error:
+            failure = f"the audit record could not be written: {error}"
+            self._take_back()
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._finished, batch, failure)
+
+    def _switch_to(self, segment: int) -> None:
+        path = _segment_path(self._chain_directory, segment)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        full, self._fd, self._durable_size = self._fd, os.open(path, flags, 0o600), 0
+        os.close(full)
+        if self._sync:
+            _sync_directory(self._chain_directory)  # or power loss leaves synced records in a file without a name
+
+    def _take_back(self) -> None:
+        """Cut the file back to its last durable record.
+
+        Part of a batch may be in the file: a later line would follow half a record. After a failed *sync* it is worse.
+        The kernel marks the pages clean although they never reached the disk, so reading them back succeeds and the
+        next sync does, too (https://wiki.postgresql.org/wiki/Fsync_Errors). Records that nobody was told were kept must
+        not be what the next ones are chained to, so they go. If even that fails, this journal does not open again.
+        """
+        try:
+            os.ftruncate(self._fd, self._durable_size)
+            if self._sync:
+                os.fsync(self._fd)
+        except OSError:
+            self._beyond_repair = True
+
+
+def verify(directory: Path, *, anchors: Mapping[str, Head] | None = None) -> VerifyResult:
+    """Read every chain in ``directory`` from its first record on. Changes nothing, and may run beside writers.
+
+    ``anchors`` are heads seen earlier, by chain name: each must still be in its chain, which also finds records that
+    were removed from a chain's end, and a chain that was recomputed. Raises ``OSError`` if a file cannot be read.
+    """
+    anchors = anchors or {}
+    records, heads, bad = 0, {}, []
+    names = {path.name for path in directory.glob(f"{_CHAIN}*") if path.name.removeprefix(_CHAIN).isdecimal()}
+    if not names:
+        bad.append(BadRecord(str(directory), 0, "there is no audit journal here"))
+    # Chains are taken in order, so a gap is a chain that was removed.
+    known = sorted(int(name.removeprefix(_CHAIN)) for name in names | set(anchors))
+    for name in [f"{_CHAIN}{number}" for number in range(max(known, default=-1) + 1)]:
+        seq, head, problem = _verify_chain(directory / name, anchors.get(name))
+        records += seq
+        if head is not None:
+            heads[name] = head
+        if problem is not None:
+            bad.append(problem)
+    return VerifyResult(records, heads, tuple(bad))
+
+
+def _verify_chain(path: Path, anchor: Head | None) -> tuple[int, Head | None, BadRecord | None]:
+    """Number of good records, the last one, and the first bad one."""
+    seq, prev = 0, _GENESIS
+    bad: BadRecord | None = None
+    try:
+        segments = _segments(path)
+    except StoreDamaged as error:
+        return 0, None, BadRecord(str(path), 0, error.message)
+    if not segments:
+        bad = BadRecord(str(path), 0, "the chain has no segments")
+    for number, segment in enumerate(segments, start=1):
+        with segment.open("rb") as file:
+            walk = _Walk(segment, path.name, number, seq, prev, anchor=anchor)
+            for _ in walk.good_lines(file):
+                pass
+        seq, prev, bad = walk.seq, walk.prev, walk.bad
+        # The writer's unfinished line is no damage; nobody has been told that it is kept.
+        if bad is None and (walk.torn or walk.line == 0) and not (number == len(segments) and _in_use(path)):
+            bad = BadRecord(str(segment), walk.line + 1, "the file ends in the middle of a record")
+        if bad is not None:
+            break
+    if bad is None and anchor is not None and seq <= anchor.seq:
+        bad = BadRecord(str(segments[-1]), 0, f"the chain ends at record {seq - 1}; it had {anchor.seq}")
+    return seq, Head(seq - 1, prev.decode()) if seq else None, bad
+
+
+class _Walk:
+    """A segment, line by line, as far as it is good. Afterwards ``seq`` and ``prev`` are what the next record must
+    have, ``line`` counts good lines, ``torn`` holds an unfinished last line and ``bad`` the first bad one."""
+
+    def __init__(self, path: Path, chain: str, segment: int, seq: int, prev: bytes, *, anchor: Head | None) -> None:
+        self.seq, self.prev = seq, prev
+        self.line = 0
+        self.torn = b""
+        self.bad: BadRecord | None = None
+        self._path = path
+        self._chain = chain
+        self._segment = segment
+        self._anchor = anchor
+
+    def good_lines(self, file: BinaryIO) -> Iterator[bytes]:
+        for line in file:
+            if not line.endswith(b"\n"):
+                self.torn = line
+                return
+            start = b'{"seq":%d,"prev":"%b",' % (self.seq, self.prev)
+            # Compared as bytes with the line as it was written: a JSON reader would forgive a space or a second key.
+            expected, digest = _line(self.seq, self.prev, line[len(start) + _HASH_MEMBER : -1])
+            why = None if line == expected else _why(line, self.seq, self.prev)
+            if why is None and self.line == 0 and not self._is_header(line):
+                why = f"this is not the header of segment {self._segment} of {self._chain}"
+            if why is None and self._anchor is not None and self.seq == self._anchor.seq:
+                why = None if digest.decode() == self._anchor.hash else "not the record that was anchored: recomputed"
+            if why is not None:
+                self.bad = BadRecord(str(self._path), self.line + 1, why)
+                return
+            self.seq += 1
+            self.prev = digest
+            self.line += 1
+            yield line
+
+    def _is_header(self, line: bytes) -> bool:
+        try:
+            note = msgspec.json.decode(msgspec.json.decode(line, type=_Line).record, type=SegmentNote)
+        except msgspec.MsgspecError:
+            return False
+        return (note.chain, note.segment, note.previous.encode()) == (self._chain, self._segment, self.prev)
+
+
+def _line(seq: int, prev: bytes, tail: bytes) -> tuple[bytes, bytes]:
+    """The line of record ``seq`` after ``prev``, and its hash; ``tail`` is ``"record":{...}}``."""
+    start = b'{"seq":%d,"prev":"%b",' % (seq, prev)
+    digest = hashlib.sha256(start + tail).hexdigest().encode()
+    return b'%b"hash":"%b",%b\n' % (start, digest, tail), digest
+
+
+def _why(line: bytes, seq: int, prev: bytes) -> str:
+    try:
+        found = msgspec.json.decode(line, type=_Line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return "this is not an audit record: edited"
+    if found.seq > seq:
+        return f"this is record {found.seq} where {seq} belongs: records were removed or reordered"
+    if found.seq < seq:
+        return f"this is record {found.seq} where {seq} belongs: records were inserted or reordered"
+    if found.prev.encode() != prev:
+        return "this record does not follow the one before it: one of the two was edited or replaced"
+    return "the content does not match its hash: edited"
+
+
+def _segments(chain: Path) -> list[Path]:
+    """The segment files in order; a gap in their numbers is a segment that was removed."""
+    segments = sorted(chain.glob(f"{_SEGMENT}*{_SUFFIX}"))
+    for number, path in enumerate(segments, start=1):
+        expected = _segment_path(chain, number)
+        if path != expected:
+            raise StoreDamaged(f"the audit journal is damaged: {expected} is missing")
+    return segments
+
+
+def _segment_path(chain: Path, number: int) -> Path:
+    return chain / f"{_SEGMENT}{number:08}{_SUFFIX}"
+
+
+def _last_of(path: Path) -> tuple[int, bytes]:
+    """Next sequence number and hash after the last record of a segment that is complete."""
+    with path.open("rb") as file:
+        size = reach = file.seek(0, os.SEEK_END)
+        lines: list[bytes] = []
+        while reach and len(lines) < 2:  # until the last line is whole: it begins inside what was read
+            reach = max(0, reach - 65536)
+            file.seek(reach)
+            lines = file.read(size - reach).splitlines(keepends=True)
+    try:
+        found = msgspec.json.decode(lines[-1], type=_Line)
+        expected, digest = _line(found.seq, found.prev.encode(), b'"record":%b}' % bytes(found.record))
+        if lines[-1] == expected:
+            return found.seq + 1, digest
+    except (IndexError, msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    with path.open("rb") as file:
+        count = sum(1 for _ in file)
+    raise StoreDamaged(f"the audit journal is damaged: {path}:{count}: the segment's last record was edited or cut")
+
+
+def _in_use(chain: Path) -> bool:
+    try:
+        fd = os.open(chain / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """``os.write`` may take less than it was given, on a disk that is filling up for one."""
+    view = memoryview(data)
+    while view:
+        written = os.write(fd, view)
+        if written == 0:
+            raise OSError("nothing was written")
+        view = view[written:]
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

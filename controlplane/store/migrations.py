@@ -1,0 +1,87 @@
+"""The schema of the database, as ordered migrations that are recorded in the file. Never edit one that was released."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+MIGRATIONS = Migrations("keystead")
+
+
+@MIGRATIONS()
+def m001_objects(db: Database) -> None:
+    """Objects, their index, and the sequence that numbers every write."""
+    db.conn.execute("CREATE TABLE sequence (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL)")
+    db.conn.execute("INSERT INTO sequence VALUES (1, 0)")
+    db.conn.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+    db.conn.execute(
+        """CREATE TABLE objects (
+             uid TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL,
+             region TEXT, key_id TEXT, key_store TEXT, spec_set TEXT,
+             generation INTEGER NOT NULL, synced_generation INTEGER NOT NULL, resource_version INTEGER NOT NULL,
+             metadata BLOB NOT NULL, spec BLOB NOT NULL, status BLOB NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE UNIQUE INDEX objects_name ON objects (kind, name)")
+    db.conn.execute("CREATE UNIQUE INDEX objects_key_id ON objects (region, key_id) WHERE key_id IS NOT NULL")
+    db.conn.execute("CREATE UNIQUE INDEX objects_version ON objects (resource_version)")
+    db.conn.execute("CREATE INDEX objects_set ON objects (spec_set, kind) WHERE spec_set IS NOT NULL")
+    db.conn.execute("CREATE INDEX objects_store ON objects (key_store) WHERE key_store IS NOT NULL")
+    db.conn.execute(
+        "CREATE TABLE tombstones (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, uid TEXT NOT NULL, name TEXT NOT NULL)"
+    )
+    db.conn.execute(
+        """CREATE TABLE aliases (
+             region TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL REFERENCES objects (uid),
+             created_at REAL NOT NULL, updated_at REAL NOT NULL, PRIMARY KEY (region, name)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX aliases_uid ON aliases (uid)")
+
+
+@MIGRATIONS()
+def m002_material(db: Database) -> None:
+    """Key tokens, what plugins keep, and the journal of calls that change a key store."""
+    db.conn.execute(
+        """CREATE TABLE tokens (
+             name TEXT PRIMARY KEY, uid TEXT NOT NULL, token BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX tokens_uid ON tokens (uid)")
+    db.conn.execute(
+        """CREATE TABLE plugin_state (
+             store TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (store, name)) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE attempts (
+             id INTEGER PRIMARY KEY, uid TEXT NOT NULL, verb TEXT NOT NULL, material TEXT NOT NULL,
+             epoch INTEGER NOT NULL, started_at REAL NOT NULL, ended_at REAL, outcome TEXT, detail TEXT)"""
+    )
+    db.conn.execute("CREATE UNIQUE INDEX attempts_open ON attempts (uid) WHERE ended_at IS NULL")
+    db.conn.execute("CREATE INDEX attempts_uid ON attempts (uid)")
+
+
+@MIGRATIONS()
+def m003_people(db: Database) -> None:
+    """Credentials, plans, refused uses, and the lease of the reconciler."""
+    db.conn.execute(
+        """CREATE TABLE access_keys (
+             access_key_id TEXT PRIMARY KEY, principal TEXT NOT NULL, sealed_secret BLOB NOT NULL,
+             active INTEGER NOT NULL, created_at REAL NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE tokens_bearer (
+             digest BLOB PRIMARY KEY, principal TEXT NOT NULL, created_at REAL NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE plans (
+             id TEXT PRIMARY KEY, spec_set TEXT NOT NULL, created_at REAL NOT NULL, expires_at REAL NOT NULL,
+             applied_at REAL, plan BLOB NOT NULL, desired BLOB NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE refused_uses (
+             uid TEXT NOT NULL, principal TEXT NOT NULL, operation TEXT NOT NULL,
+             count INTEGER NOT NULL, last_at REAL NOT NULL, PRIMARY KEY (uid, principal, operation)) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """CREATE TABLE lease (
+             id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, holder TEXT NOT NULL,
+             taken_at REAL NOT NULL)"""
+    )
+    db.conn.execute("INSERT INTO lease VALUES (1, 0, '', 0)")
