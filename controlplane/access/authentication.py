@@ -1,0 +1,158 @@
+"""Who is it? SigV4 for the AWS doors, bearer tokens for the reconciliation API; both end in a :class:`Caller`.
+
+Guarantees: a credential that was disabled or whose principal was removed stops working with the next request, in every
+process; secrets are opened once and kept only while their row is unchanged.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from controlplane.access.caller import Caller
+from controlplane.access.sealing import Sealer
+from controlplane.access.sigv4 import Credential, Verifier
+from controlplane.clock import Clock
+from controlplane.domain.names import principal_arn
+from controlplane.domain.policy import ADMINISTRATOR_POLICY
+from controlplane.errors import Unauthenticated
+from controlplane.schema.meta import Principal
+from controlplane.settings import DevCredentials
+from controlplane.store import people
+from controlplane.store.catalog import Bounded, Catalog
+from controlplane.store.database import Database
+from plugins.sdk import SecretBytes
+
+ADMIN_PRINCIPAL: Final = "admin"
+"""Name of the principal that ``init`` and ``dev`` make."""
+
+
+class _Opened(msgspec.Struct):
+    row: people.AccessKey
+    credential: Credential
+    data_version: int
+
+
+class Authenticator:
+    """Turns credentials of a request into a caller."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        sealer: Sealer,
+        clock: Clock,
+        *,
+        account: str,
+        regions: Sequence[str],
+        dev: DevCredentials | None = None,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._sealer = sealer
+        self._account = account
+        self._regions = frozenset(regions)
+        self._home_region = regions[0]
+        self._dev = dev
+        self._opened: Bounded[str, _Opened] = Bounded(4096)
+        self._callers: Bounded[tuple[str, int], tuple[str, tuple[str, ...]]] = Bounded(4096)
+        self._verifier = Verifier(clock, self._lookup)
+        if dev is not None:
+            self._dev_credential = Credential(
+                dev.access_key_id, SecretBytes(dev.secret_access_key.encode()), ADMIN_PRINCIPAL
+            )
+
+    async def signed(
+        self,
+        method: str,
+        raw_path: bytes,
+        query_string: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        request_id: str,
+        source: str,
+    ) -> Caller:
+        """The caller of a SigV4-signed request; its Region is that of the credential scope."""
+        access_key_id = _access_key_id(headers)
+        if access_key_id is not None:
+            await self._prepare(access_key_id)
+        verified = self._verifier.verify(method, raw_path, query_string, headers, body)
+        if verified.region not in self._regions:
+            raise Unauthenticated(
+                f"Credential should be scoped to a valid region; this server has {', '.join(sorted(self._regions))}.",
+                kind="InvalidSignature",
+            )
+        arn, policies = self._identity(verified.credential.principal)
+        return Caller(arn, self._account, verified.region, policies, request_id, source)
+
+    def bearer(self, authorization: str | None, *, request_id: str, source: str) -> Caller:
+        """The caller of a request with ``Authorization: Bearer TOKEN``."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("send the header Authorization: Bearer TOKEN")
+        self._catalog.refresh()
+        if self._dev is not None and hmac.compare_digest(token.encode(), self._dev.token.encode()):
+            name: str | None = ADMIN_PRINCIPAL
+        else:
+            name = self._database.read(lambda tx: people.find_bearer_token(tx, token))
+        if name is None:
+            raise Unauthenticated("the bearer token is not known", kind="UnrecognizedClient")
+        arn, policies = self._identity(name)
+        return Caller(arn, self._account, self._home_region, policies, request_id, source)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _identity(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """ARN and identity policies of a principal that exists now."""
+        principal = self._catalog.principal(name)
+        if principal is None or principal.metadata.deletion is not None:
+            raise Unauthenticated("The security token included in the request is invalid.", kind="UnrecognizedClient")
+        key = (principal.metadata.uid, principal.metadata.generation)
+        known = self._callers.get(key)
+        if known is None:
+            known = (principal_arn(self._account, principal.spec.type, name), _policies(principal))
+            self._callers.put(key, known)
+        return known
+
+    async def _prepare(self, access_key_id: str) -> None:
+        """Have the credential of an access key ready for the verifier, which does no I/O."""
+        self._catalog.refresh()
+        if self._dev is not None and access_key_id == self._dev.access_key_id:
+            return
+        version = self._catalog.data_version
+        opened = self._opened.get(access_key_id)
+        if opened is not None and opened.data_version == version:
+            return
+        row = self._database.read(lambda tx: people.find_access_key(tx, access_key_id))
+        if row is None:
+            self._opened.drop(access_key_id)
+        elif opened is not None and opened.row == row:
+            opened.data_version = version
+        else:
+            secret = await self._sealer.unseal(access_key_id, row.sealed_secret)
+            credential = Credential(access_key_id, secret, row.principal, active=row.active)
+            self._opened.put(access_key_id, _Opened(row, credential, version))
+
+    def _lookup(self, access_key_id: str) -> Credential | None:
+        if self._dev is not None and access_key_id == self._dev.access_key_id:
+            return self._dev_credential
+        opened = self._opened.get(access_key_id)
+        return opened.credential if opened is not None else None
+
+
+def _policies(principal: Principal) -> tuple[str, ...]:
+    declared = tuple(policy.document for policy in principal.spec.policies.values() if policy.document is not None)
+    return (ADMINISTRATOR_POLICY, *declared) if principal.spec.administrator else declared
+
+
+def _access_key_id(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """What follows ``Credential=`` up to the first slash; the verifier judges the header as a whole."""
+    for name, value in headers:
+        if name == b"authorization":
+            _, found, rest = value.partition(b"Credential=")
+            return rest.split(b"/", 1)[0].decode("latin-1") if found else None
+    return None

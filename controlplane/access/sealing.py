@@ -1,0 +1,76 @@
+"""Secret access keys at rest: sealed by a system material of the standard key store, never stored in clear.
+
+Who calls it: ``authentication`` to open, ``server`` and ``init`` to issue. Guarantee: a sealed secret opens only for
+the access key id that it was sealed for.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from controlplane.errors import KeysteadError, StartupRefused
+from controlplane.keystores.calls import Calls
+from controlplane.schema.keystores import STANDARD
+from controlplane.store import facts, material
+from controlplane.store.database import Database, Tx
+from plugins.sdk import Algorithm, KeySpec, MaterialRef, SecretBytes
+
+_FACT = "credentials-material"
+_SUBJECT = "keystead:system:credentials"
+
+
+class Sealer:
+    """Seals and opens secret access keys."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self._database = database
+        self._calls = calls
+        self._ref: MaterialRef | None = None
+
+    async def open(self) -> None:
+        """Load the system material, or make it on the first start.
+
+        Raises :class:`StartupRefused` if it does not open.
+        """
+        material_id = self._database.read(lambda tx: facts.get(tx, _FACT))
+        if material_id is None:
+            material_id = await self._make(secrets.token_hex(32))
+        ref = self._named(material_id)
+        token = self._database.read(lambda tx: material.get_token(tx, ref.name))
+        self._ref = self._named(material_id, token)
+        try:
+            await self._calls.observe(STANDARD, self._ref)
+        except KeysteadError as error:
+            raise StartupRefused(f"the material that protects access keys does not open: {error.message}") from None
+
+    async def seal(self, access_key_id: str, secret: SecretBytes) -> bytes:
+        assert self._ref is not None
+        return await self._calls.encrypt(
+            STANDARD, self._ref, Algorithm.SYMMETRIC_DEFAULT, secret.expose(), _binding(access_key_id)
+        )
+
+    async def unseal(self, access_key_id: str, sealed: bytes) -> SecretBytes:
+        assert self._ref is not None
+        return SecretBytes(
+            await self._calls.decrypt(STANDARD, self._ref, Algorithm.SYMMETRIC_DEFAULT, sealed, _binding(access_key_id))
+        )
+
+    async def _make(self, material_id: str) -> str:
+        ref = self._named(material_id)
+        made = await self._calls.create(STANDARD, ref)
+
+        def record(tx: Tx) -> str:
+            held = facts.put_once(tx, _FACT, material_id)  # another process may have been first: its material holds
+            if held == material_id and made.token is not None:
+                material.put_token(tx, name=ref.name, uid="system", token=made.token)
+            return held
+
+        return await self._database.write(record)
+
+    @staticmethod
+    def _named(material_id: str, token: bytes | None = None) -> MaterialRef:
+        return MaterialRef(f"{_SUBJECT}:{material_id}", _SUBJECT, material_id, KeySpec.SYMMETRIC_DEFAULT, token)
+
+
+def _binding(access_key_id: str) -> bytes:
+    return b"keystead/access-key/v1\x00" + access_key_id.encode()

@@ -1,0 +1,1 @@
+"""The host side of plugins: ``discovery`` finds them, ``connections`` keeps them, ``calls`` alone calls them."""

@@ -1,0 +1,249 @@
+"""The only caller of plugin methods: deadline, circuit breaker, outcome, redaction.
+
+Who calls it: ``usage`` (crypto), ``reconcile`` (material, connections). Guarantees: a call ends by its deadline; what a
+plugin raises becomes the control plane's errors in one place; an exception that is not of the SDK is logged by its type
+only, because its text may hold anything, and counts as "may have happened" where the call changes the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+import structlog
+
+from controlplane import errors
+from controlplane.keystores.connections import Connection, Connections
+from plugins.sdk import (
+    Algorithm,
+    Capabilities,
+    CredentialsRefused,
+    Health,
+    InvalidCiphertext,
+    InvalidRequest,
+    InvalidSignature,
+    KeyPair,
+    KeySpec,
+    KeyStoreError,
+    Material,
+    MaterialDamaged,
+    MaterialNotFound,
+    MaterialRef,
+    MessageType,
+    Misconfigured,
+    OutcomeUnknown,
+    SecretBytes,
+    Unavailable,
+    Unsupported,
+)
+
+T = TypeVar("T")
+
+log = structlog.get_logger("keystead.keystores")
+
+USE_SECONDS: Final = 5.0
+CHANGE_SECONDS: Final = 30.0
+OPEN_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 5.0
+
+
+class Calls:
+    """Plugin methods with the host's manners."""
+
+    def __init__(
+        self, connections: Connections, *, use_seconds: float = USE_SECONDS, change_seconds: float = CHANGE_SECONDS
+    ) -> None:
+        self.connections = connections
+        self._use_seconds = use_seconds
+        self._change_seconds = change_seconds
+
+    # ---- the store itself ------------------------------------------------------------------------------------------
+
+    async def provision(self, connection: Connection) -> None:
+        await self._run(connection, "provision", connection.plugin.provision(), OPEN_SECONDS, changes=True)
+
+    async def open(self, connection: Connection) -> Capabilities:
+        """Open a prepared connection; on any failure it is closed again."""
+        try:
+            connection.capabilities = await self._run(connection, "open", connection.plugin.open(), OPEN_SECONDS)
+        except (errors.KeysteadError, asyncio.CancelledError):
+            await self.close(connection)
+            raise
+        return connection.capabilities
+
+    async def close(self, connection: Connection) -> None:
+        """Close, and never raise: a store that cannot be closed is left behind."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.plugin.close()
+        except Exception as error:
+            log.warning("closing a key store failed", store=connection.name, error=type(error).__name__)
+
+    async def probe(self, connection: Connection) -> Health:
+        return await self._run(connection, "probe", connection.plugin.probe(), self._use_seconds)
+
+    async def maintain(self, connection: Connection) -> list[str]:
+        return await self._run(connection, "maintain", connection.plugin.maintain(), self._change_seconds)
+
+    # ---- material --------------------------------------------------------------------------------------------------
+
+    async def observe(self, store: str, ref: MaterialRef) -> Material | None:
+        connection = self._admitted(store)
+        return await self._run(connection, "observe", connection.plugin.observe(ref), self._use_seconds)
+
+    async def create(self, store: str, ref: MaterialRef) -> Material:
+        connection = self._admitted(store)
+        return await self._run(connection, "create", connection.plugin.create(ref), self._change_seconds, changes=True)
+
+    async def destroy(self, store: str, ref: MaterialRef) -> None:
+        connection = self._admitted(store)
+        await self._run(connection, "destroy", connection.plugin.destroy(ref), self._change_seconds, changes=True)
+
+    def forget(self, store: str, ref: MaterialRef) -> None:
+        connection = self.connections.find(store)
+        if connection is None:
+            return
+        try:
+            connection.plugin.forget(ref)
+        except Exception as error:
+            log.warning("a key store plugin could not forget", store=store, error=type(error).__name__)
+
+    # ---- use -------------------------------------------------------------------------------------------------------
+
+    async def encrypt(self, store: str, ref: MaterialRef, algorithm: Algorithm, plaintext: bytes, aad: bytes) -> bytes:
+        connection = self._admitted(store)
+        return await self._run(
+            connection, "encrypt", connection.plugin.encrypt(ref, algorithm, plaintext, aad), self._use_seconds
+        )
+
+    async def decrypt(self, store: str, ref: MaterialRef, algorithm: Algorithm, ciphertext: bytes, aad: bytes) -> bytes:
+        connection = self._admitted(store)
+        return await self._run(
+            connection, "decrypt", connection.plugin.decrypt(ref, algorithm, ciphertext, aad), self._use_seconds
+        )
+
+    async def sign(
+        self, store: str, ref: MaterialRef, algorithm: Algorithm, message_type: MessageType, message: bytes
+    ) -> bytes:
+        connection = self._admitted(store)
+        return await self._run(
+            connection, "sign", connection.plugin.sign(ref, algorithm, message_type, message), self._use_seconds
+        )
+
+    async def verify(
+        self,
+        store: str,
+        ref: MaterialRef,
+        algorithm: Algorithm,
+        message_type: MessageType,
+        message: bytes,
+        signature: bytes,
+    ) -> None:
+        connection = self._admitted(store)
+        call = connection.plugin.verify(ref, algorithm, message_type, message, signature)
+        await self._run(connection, "verify", call, self._use_seconds)
+
+    async def generate_mac(self, store: str, ref: MaterialRef, algorithm: Algorithm, message: bytes) -> bytes:
+        connection = self._admitted(store)
+        return await self._run(
+            connection, "generate_mac", connection.plugin.generate_mac(ref, algorithm, message), self._use_seconds
+        )
+
+    async def verify_mac(self, store: str, ref: MaterialRef, algorithm: Algorithm, message: bytes, mac: bytes) -> None:
+        connection = self._admitted(store)
+        await self._run(
+            connection, "verify_mac", connection.plugin.verify_mac(ref, algorithm, message, mac), self._use_seconds
+        )
+
+    async def agree(self, store: str, ref: MaterialRef, peer_public_key: bytes) -> SecretBytes:
+        connection = self._admitted(store)
+        return await self._run(connection, "agree", connection.plugin.agree(ref, peer_public_key), self._use_seconds)
+
+    async def encapsulate(self, store: str, ref: MaterialRef) -> tuple[bytes, SecretBytes]:
+        connection = self._admitted(store)
+        return await self._run(connection, "encapsulate", connection.plugin.encapsulate(ref), self._use_seconds)
+
+    async def decapsulate(self, store: str, ref: MaterialRef, ciphertext: bytes) -> SecretBytes:
+        connection = self._admitted(store)
+        return await self._run(
+            connection, "decapsulate", connection.plugin.decapsulate(ref, ciphertext), self._use_seconds
+        )
+
+    async def random(self, store: str, length: int) -> bytes:
+        connection = self._admitted(store)
+        return await self._run(connection, "random", connection.plugin.random(length), self._use_seconds)
+
+    async def generate_key_pair(self, store: str, key_spec: KeySpec) -> KeyPair:
+        connection = self._admitted(store)
+        return await self._run(
+            connection, "generate_key_pair", connection.plugin.generate_key_pair(key_spec), self._change_seconds
+        )
+
+    # ---- the manners -----------------------------------------------------------------------------------------------
+
+    def _admitted(self, store: str) -> Connection:
+        connection = self.connections.get(store)
+        connection.breaker.admit(store)
+        return connection
+
+    async def _run(
+        self, connection: Connection, what: str, call: Awaitable[T], seconds: float, *, changes: bool = False
+    ) -> T:
+        store = connection.name
+        try:
+            async with asyncio.timeout(seconds):
+                result = await call
+        except KeyStoreError as error:
+            if isinstance(error, Unavailable | OutcomeUnknown):
+                connection.breaker.failed()
+            else:
+                connection.breaker.succeeded()
+            raise _translated(error, store) from None
+        except TimeoutError:
+            connection.breaker.failed()
+            message = f"key store {store} did not answer {what} within {seconds:g} seconds"
+            if changes:
+                raise errors.KeyStoreOutcomeUnknown(message, reason="Deadline") from None
+            raise errors.KeyStoreUnavailable(message, reason="Deadline") from None
+        except asyncio.CancelledError:
+            connection.breaker.abandoned()
+            raise
+        except Exception as error:
+            connection.breaker.failed()
+            kind = type(error).__name__
+            # Its type only: the text and the traceback of an unclassified exception may hold anything.
+            log.error(  # noqa: TRY400
+                "a key store plugin failed in a way its contract does not allow", store=store, call=what, error=kind
+            )
+            message = f"key store {store} failed in {what} with an unclassified {kind}"
+            if changes:
+                raise errors.KeyStoreOutcomeUnknown(message, reason="Unclassified") from None
+            raise errors.KeyStoreFailure(message, reason="Unclassified") from None
+        connection.breaker.succeeded()
+        return result
+
+
+def _translated(error: KeyStoreError, store: str) -> errors.KeysteadError:
+    """The one map from the SDK's errors to the control plane's."""
+    message = f"key store {store}: {error.message}"
+    match error:
+        case InvalidCiphertext():
+            return errors.InvalidCiphertext("")
+        case InvalidSignature():
+            return errors.InvalidSignature("")
+        case InvalidRequest():
+            return errors.InvalidInput(error.message)
+        case Unsupported():
+            return errors.Unsupported(message)
+        case Unavailable():
+            return errors.KeyStoreUnavailable(message, reason=error.reason)
+        case OutcomeUnknown():
+            return errors.KeyStoreOutcomeUnknown(message, reason=error.reason)
+        case MaterialNotFound() | MaterialDamaged() | CredentialsRefused() | Misconfigured():
+            # The class decides what the reconciler does, so its name is the reason; the plugin's own is for people.
+            kinds = (MaterialNotFound, MaterialDamaged, CredentialsRefused, Misconfigured)
+            kind = next(kind for kind in kinds if isinstance(error, kind))
+            detail = f" ({error.reason})" if error.reason != kind.default_reason else ""
+            return errors.KeyStoreFailure(message + detail, reason=kind.default_reason)
+    return errors.KeyStoreFailure(message, reason=error.reason)

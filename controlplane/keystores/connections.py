@@ -1,0 +1,122 @@
+"""Open key stores of this process, each with its own circuit breaker, so that a bad one costs itself only.
+
+Who calls it: the reconciler opens and closes; ``calls`` uses. Guarantee: a connection that was closed or replaced is
+never handed out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from controlplane.clock import Clock
+from controlplane.errors import KeyStoreFailure, KeyStoreUnavailable
+from controlplane.keystores.discovery import load_plugin
+from plugins.sdk import Capabilities, KeyStorePlugin, PluginContext, PluginState
+
+FAILURES_TO_OPEN: Final = 5
+OPEN_SECONDS: Final = 2.0
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class Breaker:
+    """Stops calls to a store that keeps failing; after a pause lets one call through to see."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._failures = 0
+        self._opened_at = 0.0
+        self.state = BreakerState.CLOSED
+
+    def admit(self, store: str) -> None:
+        """Raise :class:`KeyStoreUnavailable` while open; while half-open only one call passes."""
+        if self.state is BreakerState.CLOSED:
+            return
+        if self.state is BreakerState.OPEN and self._now() - self._opened_at >= OPEN_SECONDS:
+            self.state = BreakerState.HALF_OPEN
+            return
+        raise KeyStoreUnavailable(
+            f"key store {store} failed {self._failures} times in a row and is given a pause; try again in a moment",
+            reason="CircuitOpen",
+        )
+
+    def succeeded(self) -> None:
+        self._failures = 0
+        self.state = BreakerState.CLOSED
+
+    def abandoned(self) -> None:
+        """A call ended without an outcome, because its caller went away. If it was the one that looks, another may."""
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.OPEN
+
+    def failed(self) -> None:
+        """The store itself failed (not: refused one request)."""
+        self._failures += 1
+        if self.state is BreakerState.HALF_OPEN or self._failures >= FAILURES_TO_OPEN:
+            self.state = BreakerState.OPEN
+            self._opened_at = self._now()
+
+
+class Connection:
+    """One open key store."""
+
+    def __init__(self, name: str, plugin: KeyStorePlugin, options: dict[str, Any], now: Callable[[], float]) -> None:
+        self.name = name
+        self.plugin = plugin
+        self.options = options
+        self.breaker = Breaker(now)
+        self.capabilities: Capabilities | None = None
+
+
+class Connections:
+    """All connections of this process by the name of their key store."""
+
+    def __init__(self, state_of: Callable[[str], PluginState], clock: Clock) -> None:
+        self._state_of = state_of
+        self._clock = clock
+        self._open: dict[str, Connection] = {}
+
+    def prepare(self, name: str, store_type: str, options: dict[str, Any]) -> Connection:
+        """A connection that is not open yet. Raises :class:`KeyStoreFailure` if the options are wrong."""
+        plugin_type = load_plugin(store_type)
+        try:
+            converted = msgspec.convert(options, plugin_type.options_type)
+        except msgspec.ValidationError as error:
+            raise KeyStoreFailure(f"options of key store {name}: {error}", reason="Misconfigured") from None
+        context = PluginContext(name, self._state_of(name), self._clock.time)
+        try:
+            plugin = plugin_type(converted, context)
+        except Exception as error:  # its text may hold anything, as in calls
+            message = f"key store {name}: the plugin for {store_type} failed to start with {type(error).__name__}"
+            raise KeyStoreFailure(message, reason="Misconfigured") from None
+        return Connection(name, plugin, options, asyncio.get_running_loop().time)
+
+    def install(self, connection: Connection) -> None:
+        """Make an opened connection the one in use."""
+        self._open[connection.name] = connection
+
+    def find(self, name: str) -> Connection | None:
+        return self._open.get(name)
+
+    def get(self, name: str) -> Connection:
+        """The open connection, or :class:`KeyStoreUnavailable`."""
+        connection = self._open.get(name)
+        if connection is None:
+            raise KeyStoreUnavailable(f"key store {name} is not connected", reason="Disconnected")
+        return connection
+
+    def take(self, name: str) -> Connection | None:
+        """Remove a connection from use, so that it can be closed."""
+        return self._open.pop(name, None)
+
+    def names(self) -> list[str]:
+        return sorted(self._open)

@@ -1,0 +1,187 @@
+"""Every request on keys, top to bottom: resolve, authorise, gate, work, audit, answer.
+
+Who calls it: every handler of every door, with the work as a function; authentication has refreshed the catalog, so the
+request sees every write that was answered before it came. Guarantees: no operation skips authorisation or
+the state gate; the answer leaves only after its audit record is durable, and the request fails if that cannot be
+written; refusals are audited with their reason; a use refused because of pending deletion is counted on its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Literal, TypeVar
+
+import msgspec
+
+from controlplane.access.authorise import authorise
+from controlplane.access.caller import Caller
+from controlplane.clock import Clock
+from controlplane.domain import lifecycle
+from controlplane.domain.names import KeyReference, alias_arn, key_arn, parse_key_reference
+from controlplane.errors import AccessDenied, InvalidArn, InvalidState, KeysteadError, NotFound
+from controlplane.schema.keys import KeyState
+from controlplane.schema.keystores import ConnectionState
+from controlplane.store import people
+from controlplane.store.audit import AuditJournal, AuditRecord
+from controlplane.store.catalog import Catalog, KeyRecord
+from controlplane.store.database import Database
+
+T = TypeVar("T")
+
+
+class Request(msgspec.Struct):
+    """One operation of one caller. ``context`` is the encryption context, for the audit record."""
+
+    caller: Caller
+    operation: str
+    context: Mapping[str, str] | None = None
+    action: str = ""
+    """``kms:`` and the operation, unless another permission decides."""
+
+
+class Usage:
+    """What handlers of all doors perform their work with."""
+
+    def __init__(
+        self, database: Database, catalog: Catalog, audit: AuditJournal, clock: Clock, *, account: str
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._audit = audit
+        self._clock = clock
+        self._account = account
+
+    # ---- the sentence ----------------------------------------------------------------------------------------------
+
+    async def on_key(
+        self, request: Request, key: str | Callable[[], KeyRecord], work: Callable[[KeyRecord], Awaitable[T]]
+    ) -> T:
+        """Perform ``work`` on one key: a KeyId in any of its four forms, or a function that finds the key otherwise."""
+        started = perf_counter()
+        record: KeyRecord | None = None
+        try:
+            record = self.resolve(request.caller, key) if isinstance(key, str) else key()
+            self._authorise(request, record)
+            self._gate(request.operation, record)
+            answer = await work(record)
+        except Exception as error:
+            await self._refused(request, record, key if isinstance(key, str) else "", error, started)
+            raise
+        await self._allowed(request, record.arn, started)
+        return answer
+
+    async def on_account(self, request: Request, work: Callable[[], Awaitable[T]], resource: str = "*") -> T:
+        """Perform ``work`` that acts on no existing key (CreateKey, ListKeys, plans, lists)."""
+        started = perf_counter()
+        try:
+            self._authorise(request, None, resource)
+            answer = await work()
+        except Exception as error:
+            await self._refused(request, None, resource, error, started)
+            raise
+        await self._allowed(request, resource, started)
+        return answer
+
+    # ---- its words -------------------------------------------------------------------------------------------------
+
+    def resolve(self, caller: Caller, key_id: str) -> KeyRecord:
+        """The key that a KeyId names. Raises :class:`NotFound` or :class:`InvalidArn`."""
+        reference = parse_key_reference(key_id, caller.region, self._account)
+        if reference.full and reference.region != caller.region:
+            raise InvalidArn(f"Invalid arn {reference.region}")
+        record = None
+        if reference.account == self._account:
+            record = self._find(reference)
+        if record is None:
+            raise NotFound(self._missing(reference))
+        return record
+
+    def state(self, record: KeyRecord) -> KeyState:
+        """The key's state now."""
+        store = self._catalog.key_store(record.key.spec.key_store)
+        return lifecycle.key_state(record.key, store.status.connection if store else ConnectionState.DISCONNECTED)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _find(self, reference: KeyReference) -> KeyRecord | None:
+        if reference.alias is not None:
+            return self._catalog.alias(reference.region, reference.alias)
+        assert reference.key_id is not None
+        return self._catalog.key(reference.region, reference.key_id)
+
+    def _missing(self, reference: KeyReference) -> str:
+        if reference.alias is not None:
+            return f"Alias {alias_arn(reference.region, reference.account, reference.alias)} is not found."
+        assert reference.key_id is not None
+        return f"Key '{key_arn(reference.region, reference.account, reference.key_id)}' does not exist"
+
+    def _authorise(self, request: Request, record: KeyRecord | None, resource: str = "*") -> None:
+        action = request.action or f"kms:{request.operation}"
+        decision = authorise(request.caller, action, record.key if record else None, resource)
+        if not decision.allowed:
+            on = record.arn if record else resource
+            raise AccessDenied(
+                f"User: {request.caller.principal} is not authorized to perform: {action} on resource: {on}",
+                reason=decision.reason,
+            )
+
+    def _gate(self, operation: str, record: KeyRecord) -> None:
+        lifecycle.gate(operation, self.state(record), record.arn)
+
+    async def _allowed(self, request: Request, resource: str, started: float) -> None:
+        await self._audit.append(self._record(request, resource, "allowed", started))
+
+    async def _refused(
+        self, request: Request, record: KeyRecord | None, resource: str, error: Exception, started: float
+    ) -> None:
+        """Audit a request that was not answered with success, and count it if the key is about to go."""
+        arn = record.arn if record else resource
+        denied = isinstance(error, AccessDenied)
+        reason = error.reason if isinstance(error, AccessDenied) else _reason(error)
+        entry = self._record(request, arn, "denied" if denied else "failed", started, error, reason)
+        await self._audit.append(entry)
+        if record is None or not isinstance(error, InvalidState) or request.operation not in lifecycle.USES:
+            return
+        if self.state(record) in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
+            uid = record.key.metadata.uid
+            await self._database.write(
+                lambda tx: people.count_refused_use(
+                    tx,
+                    uid=uid,
+                    principal=request.caller.principal,
+                    operation=request.operation,
+                    now=self._clock.now(),
+                )
+            )
+
+    def _record(
+        self,
+        request: Request,
+        resource: str,
+        decision: Literal["allowed", "denied", "failed"],
+        started: float,
+        error: Exception | None = None,
+        reason: str = "",
+    ) -> AuditRecord:
+        return AuditRecord(
+            time=self._clock.now(),
+            request_id=request.caller.request_id,
+            principal=request.caller.principal,
+            source=request.caller.source,
+            operation=request.operation,
+            resource=resource,
+            decision=decision,
+            reason=reason,
+            encryption_context=dict(request.context) if request.context else None,
+            latency_us=int((perf_counter() - started) * 1e6),
+            error=None if error is None else _code(error),
+        )
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, KeysteadError) else type(error).__name__
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, KeysteadError) else "InternalError"
