@@ -1,0 +1,657 @@
+"""One key from declaration to destruction, against a device that fails in every way it can."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import cast
+
+import msgspec
+import pytest
+
+from controlplane.errors import Conflict, InvalidState
+from controlplane.reconcile.external import External
+from controlplane.schema.conditions import ConditionStatus, Reason
+from controlplane.schema.keys import KeySpec, KeyUsage, Management, MaterialState, Origin
+from controlplane.schema.keystores import STANDARD
+from controlplane.store import keys
+from plugins.memory import MemoryKeyStore
+from plugins.memory.device import FileDevice
+from plugins.memory.faults import LEAKED_SECRET
+from plugins.sdk import Capabilities
+from tests.controlplane.reconcile.world import HSM, World
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+
+def said(world: World, name: str = "k") -> tuple[ConditionStatus, Reason]:
+    synced = world.synced(name)
+    return synced.status, synced.reason
+
+
+async def assert_settled(world: World, name: str = "k") -> None:
+    """As declared, one material, known to both sides; and another pass writes nothing."""
+    key = world.key(name)
+    assert said(world, name) == (TRUE, Reason.UP_TO_DATE)
+    assert world.synced(name).observed_generation == key.metadata.generation == key.status.observed_generation
+    assert [material.state for material in key.status.materials] == [MaterialState.CURRENT]
+    assert world.open_attempts() == 0
+    assert world.in_device() <= world.in_status(), "no orphan"
+    version, attempts = world.version(), len(world.attempts())
+    verdict = await world.look(name)
+    assert verdict is not None
+    assert verdict.status is TRUE
+    assert not verdict.retry
+    assert (world.version(), len(world.attempts())) == (version, attempts), (
+        "a pass over an unchanged key writes nothing"
+    )
+
+
+# ---- making ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_declared_key_gets_one_material_under_a_name_chosen_before(world: World) -> None:
+    assert world.in_device() == set()
+    await world.look()
+    key = world.key()
+    assert key.status.current is not None
+    material = key.status.current
+    assert material.name == f"keystead:{key.metadata.uid}:{material.material_id}"
+    assert len(bytes.fromhex(material.material_id)) == 32
+    assert world.in_device() == {material.name}
+    assert world.attempts() == [("create", "succeeded")]
+    assert world.ready().status is TRUE
+    await assert_settled(world)
+
+
+async def test_the_attempt_is_durable_before_the_device_is_called(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, set[str]]] = []
+    real = MemoryKeyStore.create
+
+    async def create(self: MemoryKeyStore, ref: object) -> object:
+        seen.append((world.open_attempts(), world.in_status()))
+        return await real(self, cast("object", ref))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryKeyStore, "create", create)
+    await world.look()
+    assert seen == [(1, set())]
+
+
+async def test_a_lost_answer_is_resolved_by_observing_and_no_second_material_is_made(world: World) -> None:
+    world.fault("create", "lost-answer")
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.retry
+    assert said(world) == (UNKNOWN, Reason.CREATE_OUTCOME_UNKNOWN)
+    assert world.open_attempts() == 1
+    made = world.in_device()
+    assert len(made) == 1
+    await world.look()
+    assert world.in_device() == made == world.in_status()
+    assert world.attempts() == [("create", "succeeded")]
+    await assert_settled(world)
+
+
+async def test_a_lost_request_is_found_out_and_made_anew_under_another_name(world: World) -> None:
+    world.fault("create", "lost-request")
+    await world.look()
+    assert said(world) == (UNKNOWN, Reason.CREATE_OUTCOME_UNKNOWN)
+    assert world.in_device() == set()
+    await world.look()
+    assert world.attempts() == [("create", "refused"), ("create", "succeeded")]
+    assert len(world.in_device()) == 1
+    await assert_settled(world)
+
+
+async def test_an_unknown_outcome_stays_open_while_nobody_can_look(world: World) -> None:
+    world.fault("create", "lost-answer")
+    world.fault("observe", "unavailable")
+    await world.look()
+    await world.look()
+    assert said(world) == (UNKNOWN, Reason.CREATE_OUTCOME_UNKNOWN)
+    assert world.open_attempts() == 1
+    await world.look()
+    assert len(world.in_device()) == 1
+    await assert_settled(world)
+
+
+async def test_a_store_that_cannot_be_searched_waits_for_a_person(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fault("create", "lost-answer")
+    await world.look()
+    connection = world.connections.get(HSM)
+    assert isinstance(connection.capabilities, Capabilities)
+    connection.capabilities = msgspec.structs.replace(connection.capabilities, find_by_name=False)
+    verdict = await world.look()
+    assert verdict is not None
+    assert not verdict.retry
+    assert "a person has to say" in world.synced().message
+    assert world.open_attempts() == 1
+    assert len(world.in_device()) == 1, "nothing is made a second time"
+
+
+@pytest.mark.parametrize(
+    ("effect", "reason"), [("refuse", Reason.CREATE_REFUSED), ("unavailable", Reason.STORE_UNREACHABLE)]
+)
+async def test_what_certainly_did_not_happen_is_told_and_tried_again(world: World, effect: str, reason: Reason) -> None:
+    world.fault("create", effect)
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.retry
+    assert said(world) == (FALSE, reason)
+    assert (world.in_device(), world.open_attempts()) == (set(), 0)
+    await world.look()
+    await assert_settled(world)
+
+
+async def test_a_store_that_sheds_load_is_unreachable_and_has_not_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugins.sdk import Unavailable
+
+    async def create(self: MemoryKeyStore, ref: object) -> object:
+        raise Unavailable("no session is free", reason="SessionsExhausted")
+
+    monkeypatch.setattr(MemoryKeyStore, "create", create)
+    await world.look()
+    assert said(world) == (FALSE, Reason.STORE_UNREACHABLE)
+
+
+async def test_an_error_that_no_contract_knows_may_have_happened_and_its_text_is_nowhere(world: World) -> None:
+    world.fault("create", "error")
+    await world.look()
+    assert said(world) == (UNKNOWN, Reason.CREATE_OUTCOME_UNKNOWN)
+    for path in world.directory.rglob("*"):
+        if path.is_file():
+            assert LEAKED_SECRET.encode() not in path.read_bytes()
+    await world.look()
+    await assert_settled(world)
+
+
+async def test_a_key_that_the_store_does_not_offer_says_so_and_changes_nothing(world: World) -> None:
+    await world.add_key("rsa", key_spec=KeySpec.RSA_2048, key_usage=KeyUsage.SIGN_VERIFY)
+    await world.look("rsa")
+    assert said(world, "rsa") == (FALSE, Reason.CREATE_REFUSED)
+    assert "RSA_2048" in world.synced("rsa").message
+    assert world.in_device() == set()
+
+
+async def test_a_key_of_origin_external_waits_for_its_import(software: World) -> None:
+    await software.add_key("mine", STANDARD, origin=Origin.EXTERNAL)
+    await software.look("mine")
+    assert said(software, "mine") == (TRUE, Reason.UP_TO_DATE)
+    assert software.ready("mine").reason is Reason.PENDING_IMPORT
+    assert software.attempts() == []
+
+
+@pytest.mark.parametrize("happened", [False, True])
+async def test_a_process_that_dies_in_the_middle_of_making_leaves_no_orphan(
+    world: World, monkeypatch: pytest.MonkeyPatch, happened: bool
+) -> None:
+    real = MemoryKeyStore.create
+    entered = asyncio.Event()
+
+    async def create(self: MemoryKeyStore, ref: object) -> object:
+        if happened:
+            await real(self, ref)  # type: ignore[arg-type]
+        entered.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(MemoryKeyStore, "create", create)
+    dying = asyncio.ensure_future(world.look())
+    await entered.wait()
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    assert world.open_attempts() == 1
+    monkeypatch.undo()
+    await world.restart()
+    await world.look()
+    assert len(world.in_device()) == 1
+    assert world.in_device() == world.in_status()
+    await assert_settled(world)
+
+
+async def test_a_process_that_lost_the_lease_makes_nothing(world: World) -> None:
+    world.lease.epoch -= 1
+    await world.look()
+    assert said(world) == (FALSE, Reason.RECONCILE_ERROR)
+    assert "another process took over" in world.synced().message
+    assert world.in_device() == set()
+
+
+# ---- looking ---------------------------------------------------------------------------------------------------------
+
+
+async def test_material_that_is_lost_is_reported_and_never_made_again(world: World) -> None:
+    await world.look()
+    lost = world.in_device().pop()
+    with FileDevice(world.device).change() as slots:
+        kept = slots.pop(lost)
+    for _ in range(3):
+        await world.look()
+        assert said(world) == (FALSE, Reason.MATERIAL_LOST)
+        assert "could not decrypt" in world.synced().message
+        assert world.in_device() == set()
+    assert world.attempts() == [("create", "succeeded")]
+    await world.restart()
+    await world.look()
+    assert world.in_device() == set()
+    with FileDevice(world.device).change() as slots:
+        slots[lost] = kept
+    await world.look()
+    await assert_settled(world)
+
+
+async def test_material_of_another_kind_under_its_name_is_damage(world: World) -> None:
+    await world.look()
+    with FileDevice(world.device).change() as slots:
+        for name, slot in slots.items():
+            slots[name] = msgspec.structs.replace(slot, key_spec=KeySpec.HMAC_256)
+    await world.look()
+    assert said(world) == (FALSE, Reason.MATERIAL_DAMAGED)
+
+
+@pytest.mark.parametrize("effect", ["unavailable", "lost-request", "error", "refuse"])
+async def test_a_look_that_fails_changes_nothing_and_is_repeated(world: World, effect: str) -> None:
+    await world.look()
+    made = world.in_device()
+    world.fault("observe", effect)
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.retry
+    assert said(world) == (FALSE, Reason.STORE_UNREACHABLE)
+    assert world.in_device() == made
+    await world.look()
+    await assert_settled(world)
+
+
+async def test_a_change_of_the_spec_is_observed_in_one_pass(world: World) -> None:
+    await world.look()
+    await world.change("k", enabled=False, description="new")
+    await world.look()
+    assert world.ready().reason is Reason.DISABLED
+    assert world.synced().observed_generation == 2
+    await assert_settled(world)
+
+
+async def test_the_time_of_a_condition_is_that_of_its_last_change(world: World) -> None:
+    started = world.clock.now()
+    await world.look()
+    world.clock.advance(DAY)
+    await world.change("k", description="new")
+    await world.look()
+    assert world.synced().last_transition == started
+    world.fault("observe", "unavailable")
+    await world.look()
+    assert world.synced().last_transition == started + DAY
+
+
+async def test_a_paused_key_is_left_alone_until_it_is_not(world: World) -> None:
+    await world.change("k", management=Management.PAUSED)
+    await world.look()
+    assert said(world) == (FALSE, Reason.PAUSED)
+    assert (world.in_device(), world.attempts()) == (set(), [])
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now() + DAY)
+    await world.look()
+    assert world.find() is not None, "paused means that nothing is destroyed either"
+    assert said(world) == (FALSE, Reason.PAUSED)
+
+
+async def test_a_key_that_is_not_there_is_no_work(world: World) -> None:
+    assert await world.keys.reconcile("nobody") is None
+
+
+# ---- the store comes and goes ----------------------------------------------------------------------------------------
+
+
+async def test_a_key_waits_for_its_store_and_goes_on_when_it_is_back(world: World) -> None:
+    await world.look()
+    await world.change_store(HSM, connected=False)
+    await world.connect()
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.retry
+    assert said(world) == (FALSE, Reason.STORE_UNREACHABLE)
+    assert world.ready().reason is Reason.UNAVAILABLE
+    await world.change_store(HSM, connected=True)
+    await world.connect()
+    await world.look()
+    assert world.ready().reason is Reason.ENABLED
+    await assert_settled(world)
+
+
+async def test_a_key_whose_store_was_never_connected_is_creating_and_says_why(world: World) -> None:
+    await world.restart(connect=False)
+    await world.look()
+    assert said(world) == (FALSE, Reason.STORE_UNREACHABLE)
+    assert world.attempts() == []
+
+
+# ---- leaving ---------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_destroyed_a_second_before_it_is_due_and_everything_at_once_then(world: World) -> None:
+    await world.look()
+    made = world.in_device()
+    due = await world.schedule(days=7)
+    world.clock.advance(due - world.clock.now() - SECOND)
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.due == due
+    assert world.in_device() == made
+    assert world.ready().reason is Reason.PENDING_DELETION
+    world.clock.advance(SECOND)
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.gone
+    assert (world.find(), world.in_device(), world.open_attempts()) == (None, set(), 0)
+    assert world.attempts()[-1] == ("destroy", "succeeded")
+
+
+async def test_a_pass_over_a_key_that_waits_for_its_deletion_writes_nothing(world: World) -> None:
+    await world.look()
+    await world.schedule()
+    await world.look()
+    version = world.version()
+    world.clock.advance(DAY)
+    await world.look()
+    assert world.version() == version
+
+
+async def test_a_deletion_that_fell_due_while_the_process_was_down_is_carried_out(world: World) -> None:
+    await world.look()
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now() + 30 * DAY)
+    await world.restart()
+    await world.look()
+    assert (world.find(), world.in_device()) == (None, set())
+
+
+async def test_a_deletion_is_audited(world: World) -> None:
+    await world.look()
+    arn = world.key().status.arn
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+    await world.look()
+    written = b"".join(path.read_bytes() for path in world.directory.glob("audit/**/*.jsonl"))
+    assert arn.encode() in written
+    assert b'"operation":"DeleteKey"' in written
+    assert b"scheduled by me" in written
+
+
+@pytest.mark.parametrize("before", [timedelta(microseconds=1), SECOND, 7 * DAY])
+async def test_a_cancellation_in_the_last_moment_wins(world: World, before: timedelta) -> None:
+    await world.look()
+    made = world.in_device()
+    due = await world.schedule(days=7)
+    world.clock.advance(due - world.clock.now() - before)
+    await world.cancel()
+    world.clock.advance(30 * DAY)
+    await world.look()
+    assert world.in_device() == made
+    assert world.ready().reason is Reason.DISABLED
+    await assert_settled(world)
+
+
+async def test_a_cancellation_that_comes_between_the_look_and_the_deed_wins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for just in time, written just after the pass began: it was answered, so the material stays."""
+    await world.look()
+    made = world.in_device()
+    due = await world.schedule()
+    just_before = due - timedelta(microseconds=1)
+    world.clock.advance(due - world.clock.now())
+    real = External.resolve
+
+    async def resolve(self: External, key: object) -> object:
+        await world.cancel(now=just_before)
+        return await real(self, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(External, "resolve", resolve)
+    verdict = await world.look()
+    monkeypatch.undo()
+    assert verdict is not None
+    assert not verdict.gone
+    assert verdict.retry
+    assert world.in_device() == made
+    await world.look()
+    await assert_settled(world)
+
+
+async def test_a_cancellation_that_comes_after_the_deed_began_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.look()
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+    real = MemoryKeyStore.destroy
+
+    async def destroy(self: MemoryKeyStore, ref: object) -> None:
+        with pytest.raises(InvalidState, match="is being destroyed"):
+            await world.cancel(now=due - SECOND)
+        await real(self, ref)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryKeyStore, "destroy", destroy)
+    await world.look()
+    assert (world.find(), world.in_device()) == (None, set())
+
+
+async def test_a_key_without_material_that_is_cancelled_in_the_last_moment_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+    real = world.audit.append
+
+    async def append(record: object) -> object:
+        await world.cancel(now=due - SECOND)
+        return await real(record)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.audit, "append", append)
+    verdict = await world.look()
+    assert verdict is not None
+    assert not verdict.gone
+    assert world.key().metadata.deletion is None
+
+
+async def test_a_clock_that_jumps_back_destroys_nothing_and_one_that_comes_forward_again_does(world: World) -> None:
+    await world.look()
+    made = world.in_device()
+    due = await world.schedule()
+    for jump in (-365 * DAY, -3650 * DAY):
+        world.clock.advance(jump)
+        await world.look()
+        assert world.in_device() == made
+    world.clock.advance(due - world.clock.now())
+    await world.look()
+    assert world.find() is None
+
+
+async def test_a_key_leaves_after_its_store_has_let_go_and_not_before(world: World) -> None:
+    await world.look()
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+    for effect, status in (("unavailable", FALSE), ("refuse", FALSE), ("lost-request", UNKNOWN), ("error", UNKNOWN)):
+        world.fault("destroy", effect)
+        verdict = await world.look()
+        assert verdict is not None
+        assert verdict.retry
+        assert said(world) == (status, Reason.DESTROY_FAILED)
+        assert len(world.in_device()) == 1
+        assert world.open_attempts() == 0
+    world.fault("destroy", "lost-answer")
+    await world.look()
+    assert world.find() is not None
+    assert world.in_device() == set()
+    world.fault("observe", "unavailable")
+    await world.look()
+    assert world.find() is not None, "the object leaves only after its store was seen without the material"
+    await world.look()
+    assert world.find() is None
+
+
+async def test_a_store_that_says_yes_and_keeps_the_material_keeps_the_key(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.look()
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+
+    async def destroy(self: MemoryKeyStore, ref: object) -> None:
+        """Say yes and do nothing."""
+
+    monkeypatch.setattr(MemoryKeyStore, "destroy", destroy)
+    await world.look()
+    assert said(world) == (FALSE, Reason.DESTROY_FAILED)
+    assert "still has" in world.synced().message
+
+
+async def test_a_deletion_waits_for_a_store_that_is_not_connected(world: World) -> None:
+    await world.look()
+    due = await world.schedule()
+    await world.change_store(HSM, connected=False)
+    await world.connect()
+    world.clock.advance(due - world.clock.now())
+    await world.look()
+    assert said(world) == (FALSE, Reason.STORE_UNREACHABLE)
+    assert len(world.in_device()) == 1
+
+
+async def test_a_key_that_is_deleted_while_its_making_is_unknown_leaves_no_orphan(world: World) -> None:
+    world.fault("create", "lost-answer")
+    await world.look()
+    assert len(world.in_device()) == 1
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+    await world.look()
+    assert (world.find(), world.in_device(), world.open_attempts()) == (None, set(), 0)
+
+
+async def test_an_unknown_making_is_found_out_while_the_key_waits_for_its_deletion(world: World) -> None:
+    world.fault("create", "lost-answer")
+    await world.look()
+    await world.schedule()
+    await world.look()
+    assert world.in_device() == world.in_status()
+    assert world.open_attempts() == 0
+    await world.cancel()
+    await world.look()
+    await assert_settled(world)
+
+
+async def test_an_audit_journal_that_cannot_be_written_keeps_the_key(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from controlplane.errors import AuditUnavailable
+
+    await world.look()
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+
+    async def append(record: object) -> None:
+        raise AuditUnavailable("disk full")
+
+    monkeypatch.setattr(world.audit, "append", append)
+    verdict = await world.look()
+    assert verdict is not None
+    assert verdict.retry
+    assert world.find() is not None
+    monkeypatch.undo()
+    await world.look()
+    assert world.find() is None
+
+
+# ---- custody token ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_standard_store_makes_a_token_and_status_and_token_come_together(software: World) -> None:
+    await software.look()
+    assert software.tokens() == software.in_status()
+    assert len(software.tokens()) == 1
+    await assert_settled(software)
+
+
+@pytest.mark.parametrize("moment", ["before the answer", "before it is recorded"])
+async def test_a_token_that_was_never_recorded_is_nowhere_and_is_made_anew(
+    software: World, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    entered = asyncio.Event()
+
+    async def never(*arguments: object) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    if moment == "before the answer":
+        monkeypatch.setattr(type(software.connections.get(STANDARD).plugin), "create", never)
+    else:
+        monkeypatch.setattr(External, "_adopt", never)
+    dying = asyncio.ensure_future(software.look())
+    await entered.wait()
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    assert (software.open_attempts(), software.tokens(), software.in_status()) == (1, set(), set())
+    monkeypatch.undo()
+    await software.restart()
+    await software.look()
+    assert software.attempts() == [("create", "refused"), ("create", "succeeded")]
+    assert software.tokens() == software.in_status()
+    await assert_settled(software)
+
+
+async def test_destroying_a_key_of_the_standard_store_leaves_no_token(software: World) -> None:
+    await software.look()
+    due = await software.schedule()
+    software.clock.advance(due - software.clock.now() - SECOND)
+    await software.look()
+    assert len(software.tokens()) == 1
+    software.clock.advance(SECOND)
+    await software.look()
+    assert (software.find(), software.tokens()) == (None, set())
+
+
+async def test_a_token_that_disappeared_is_lost_material_and_is_not_made_again(software: World) -> None:
+    await software.look()
+    await software.database.write(lambda tx: tx.execute("DELETE FROM tokens"))
+    for _ in range(2):
+        await software.look()
+        assert said(software) == (FALSE, Reason.MATERIAL_LOST)
+        assert software.tokens() == set()
+
+
+async def test_a_damaged_token_is_damaged_material_and_does_not_keep_its_key_for_ever(software: World) -> None:
+    await software.look()
+    await software.database.write(lambda tx: tx.execute("UPDATE tokens SET token = x'00'"))
+    await software.look()
+    assert said(software) == (FALSE, Reason.MATERIAL_DAMAGED)
+    due = await software.schedule()
+    software.clock.advance(due - software.clock.now())
+    await software.look()
+    assert (software.find(), software.tokens()) == (None, set())
+
+
+async def test_two_passes_at_once_make_one_material(world: World) -> None:
+    """The queue never does this; if something did, the journal's one open attempt stops the second."""
+    await asyncio.gather(world.look(), world.look())
+    await world.look()
+    assert len(world.in_device()) == 1
+    assert world.in_device() == world.in_status()
+
+
+async def test_a_schedule_and_a_cancellation_race_and_one_order_holds(world: World) -> None:
+    await world.look()
+    uid, now = world.key().metadata.uid, world.clock.now()
+    outcomes = await asyncio.gather(
+        world.schedule(),
+        world.cancel(),
+        world.database.write(lambda tx: keys.schedule_deletion(tx, uid, window_days=7, by="me", now=now)),
+        return_exceptions=True,
+    )
+    assert not any(isinstance(outcome, Conflict) for outcome in outcomes)
+    assert world.key().metadata.deletion is not None

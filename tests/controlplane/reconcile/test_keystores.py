@@ -1,0 +1,196 @@
+"""Connection as desired state: opened, kept, explained, closed; and a PIN that was refused is not tried to death."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
+from controlplane.schema.keys import KeySpec, KeyUsage
+from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.meta import DeletionRequest, Kind
+from controlplane.schema.principals import DesiredPrincipal
+from controlplane.store import objects
+from plugins.memory import MemoryKeyStore
+from plugins.memory.faults import LEAKED_SECRET
+from plugins.sdk import Health
+from tests.controlplane.reconcile.world import HSM, World
+from tests.controlplane.store.samples import add_principal
+
+
+def condition(world: World, kind: ConditionType, name: str = HSM) -> tuple[ConditionStatus, Reason]:
+    found = find_condition(world.store(name).status.conditions, kind)
+    assert found is not None
+    return found.status, found.reason
+
+
+async def remove(world: World, name: str = HSM) -> None:
+    store, now = world.store(name), world.clock.now()
+    request = DeletionRequest(requested_at=now, due_at=now, window_days=0, requested_by="me")
+    await world.database.write(lambda tx: objects.replace(tx, store.metadata.uid, now=now, deletion=request))
+
+
+async def test_a_declared_store_is_connected_and_says_what_it_offers(bare: World) -> None:
+    await bare.add_store()
+    verdict = await bare.connect()
+    assert verdict is not None
+    assert verdict.after is not None
+    store = bare.store()
+    assert store.status.connection is ConnectionState.CONNECTED
+    assert store.status.key_specs == {
+        KeySpec.HMAC_256: (KeyUsage.GENERATE_VERIFY_MAC,),
+        KeySpec.SYMMETRIC_DEFAULT: (KeyUsage.ENCRYPT_DECRYPT,),
+    }
+    for kind in ConditionType:
+        assert condition(bare, kind)[0] is ConditionStatus.TRUE
+    assert bare.connections.names() == [HSM]
+
+
+async def test_a_second_pass_over_a_connected_store_writes_nothing_and_opens_nothing(world: World) -> None:
+    connection, version = world.connections.get(HSM), world.version()
+    await world.connect()
+    assert world.connections.get(HSM) is connection
+    assert world.version() == version
+
+
+async def test_a_store_is_disconnected_and_connected_as_declared(world: World) -> None:
+    await world.change_store(HSM, connected=False)
+    await world.connect()
+    assert world.connections.names() == []
+    assert world.store().status.connection is ConnectionState.DISCONNECTED
+    assert condition(world, ConditionType.CONNECTED) == (ConditionStatus.FALSE, Reason.DISCONNECTED)
+    assert condition(world, ConditionType.SYNCED) == (ConditionStatus.TRUE, Reason.UP_TO_DATE)
+    version = world.version()
+    await world.connect()
+    assert world.version() == version
+    await world.change_store(HSM, connected=True)
+    await world.connect()
+    assert world.store().status.connection is ConnectionState.CONNECTED
+
+
+async def test_other_options_mean_another_connection(world: World) -> None:
+    before = world.connections.get(HSM)
+    await world.change_store(HSM, memory={"device": str(world.directory / "other.json")})
+    await world.connect()
+    assert world.connections.get(HSM) is not before
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "retry"),
+    [
+        ({"pin": "1", "expectedPin": "2"}, Reason.CREDENTIALS_REFUSED, False),
+        ({"pni": "1"}, Reason.MISCONFIGURED, True),
+        ({"faults": [{"call": "open", "effect": "unavailable"}]}, Reason.STORE_UNREACHABLE, True),
+        ({"faults": [{"call": "open", "effect": "error"}]}, Reason.STORE_UNREACHABLE, True),
+    ],
+)
+async def test_a_store_that_does_not_open_says_why_and_refused_credentials_are_not_tried_again(
+    bare: World, options: dict[str, Any], reason: Reason, retry: bool
+) -> None:
+    """An HSM locks its token after a few wrong PINs: only a change, a restart or a person makes us try another time."""
+    await bare.add_store(**options)
+    verdict = await bare.connect()
+    assert verdict is not None
+    assert (verdict.reason, verdict.retry, verdict.after) == (reason, retry, None)
+    assert bare.connections.names() == []
+    assert bare.store().status.connection is ConnectionState.FAILED
+    assert condition(bare, ConditionType.SYNCED) == (ConditionStatus.FALSE, reason)
+    assert LEAKED_SECRET not in repr(bare.store().status)
+    if "pin" in options:
+        await bare.change_store(HSM, memory={"device": str(bare.device), "pin": "2", "expectedPin": "2"})
+        await bare.connect()
+        assert bare.store().status.connection is ConnectionState.CONNECTED
+
+
+async def test_an_unknown_type_is_told_and_costs_the_others_nothing(world: World) -> None:
+    await world.add_store("strange", "no-such-type")
+    await world.connect()
+    assert "there is no key store plugin for type no-such-type" in world.store("strange").status.conditions[0].message
+    assert world.store().status.connection is ConnectionState.CONNECTED
+
+
+async def test_a_store_that_fails_its_probe_stays_connected_and_unready_until_it_recovers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = world.store().status.key_specs
+    world.fault("probe", "unavailable")
+    verdict = await world.connect()
+    assert verdict is not None
+    assert verdict.retry
+    assert condition(world, ConditionType.READY) == (ConditionStatus.FALSE, Reason.STORE_UNREACHABLE)
+    assert world.store().status.key_specs == specs, "what was last observed is kept"
+    assert world.connections.names() == [HSM]
+    await world.connect()
+    assert condition(world, ConditionType.READY) == (ConditionStatus.TRUE, Reason.CONNECTED)
+
+    async def probe(self: MemoryKeyStore) -> Health:
+        return Health(healthy=False, detail="battery low")
+
+    monkeypatch.setattr(MemoryKeyStore, "probe", probe)
+    await world.connect()
+    assert condition(world, ConditionType.READY) == (ConditionStatus.FALSE, Reason.UNHEALTHY)
+    assert condition(world, ConditionType.CONNECTED)[0] is ConditionStatus.TRUE
+
+
+async def test_a_removed_store_is_closed_and_gone(bare: World) -> None:
+    await bare.add_store()
+    await bare.connect()
+    await remove(bare)
+    assert await bare.connect() is None
+    assert bare.connections.names() == []
+    assert bare.all(Kind.KEY_STORE) == []
+
+
+async def test_a_store_with_keys_stays_and_stays_connected_so_that_they_can_leave_through_it(world: World) -> None:
+    await world.look()
+    await remove(world)
+    await world.restart()
+    verdict = await world.connect()
+    assert verdict is not None
+    assert verdict.retry
+    assert "delete them first" in verdict.message
+    due = await world.schedule()
+    world.clock.advance(due - world.clock.now())
+    await world.look()
+    assert (world.find(), world.in_device()) == (None, set())
+    assert await world.connect() is None
+    assert world.all(Kind.KEY_STORE) == []
+
+
+async def test_a_key_that_is_made_while_its_store_leaves_keeps_the_store(
+    bare: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bare.add_store()
+    await bare.connect()
+    await remove(bare)
+    real = bare.calls.close
+
+    async def close(connection: Any) -> None:
+        await real(connection)
+        await bare.add_key()
+
+    monkeypatch.setattr(bare.calls, "close", close)
+    with pytest.raises(Exception, match="a key was made in key store hsm-a meanwhile"):
+        await bare.connect()
+    assert bare.store().metadata.name == HSM
+
+
+async def test_a_store_that_is_not_there_is_no_work(bare: World) -> None:
+    assert await bare.key_stores.reconcile("nobody") is None
+
+
+async def test_a_principal_is_in_force_after_one_pass_and_a_second_writes_nothing(bare: World) -> None:
+    person = await bare.database.write(lambda tx: add_principal(tx, "p"))
+    uid = person.metadata.uid
+    assert await bare.principals.reconcile("nobody") is None
+    await bare.principals.reconcile(uid)
+    version = bare.version()
+    await bare.principals.reconcile(uid)
+    assert bare.version() == version
+    spec = DesiredPrincipal(description="new")
+    await bare.database.write(lambda tx: objects.replace(tx, uid, now=bare.clock.now(), spec=spec))
+    await bare.principals.reconcile(uid)
+    (found,) = bare.all(Kind.PRINCIPAL)
+    assert found.status.observed_generation == 2
+    assert {each.observed_generation for each in found.status.conditions} == {2}
