@@ -1,0 +1,118 @@
+"""All doors on one port, as one ASGI application.
+
+Who calls it: the composition root. ``POST /`` goes to the KMS door without passing Litestar (the hot path); everything
+else is Litestar's: ``/v1``, ``/schema``, ``/healthz``, ``/readyz``, ``/metrics``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Litestar, Response, Router, get
+from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import ScalarRenderPlugin
+from litestar.types import ASGIApp
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from controlplane import __version__
+from controlplane.api.kms.door import MAX_BODY, Answer, KmsDoor
+from controlplane.api.problems import to_problem
+from controlplane.api.reconciliation.actions import ActionsController
+from controlplane.api.reconciliation.guard import BearerMiddleware
+from controlplane.api.reconciliation.objects import ObjectsController
+from controlplane.api.reconciliation.plans import PlansController
+from controlplane.api.reconciliation.stream import StreamController
+from controlplane.api.services import Services
+from controlplane.schema.keystores import STANDARD, ConnectionState
+
+API_BODY: Final = 16 * 1_048_576
+
+
+class Doors:
+    """The ASGI application."""
+
+    def __init__(self, services: Services) -> None:
+        self._kms = KmsDoor(services)
+        self._rest = rest_app(services)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "POST":
+            await self._serve_kms(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    async def _serve_kms(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body = body + message["body"] if body else message.get("body", b"")
+            if len(body) > MAX_BODY:
+                await _send(send, self._kms.too_large())
+                return
+            if not message.get("more_body"):
+                break
+        client = scope.get("client")
+        await _send(
+            send,
+            await self._kms.handle(
+                "POST",
+                scope["raw_path"],
+                scope["query_string"],
+                scope["headers"],
+                body,
+                client[0] if client else "unknown",
+            ),
+        )
+
+
+async def _send(send: Any, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def rest_app(services: Services) -> Litestar:
+    """Everything that is not the KMS door."""
+
+    @get("/healthz", include_in_schema=False, sync_to_thread=False)
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @get("/readyz", include_in_schema=False, sync_to_thread=False)
+    def readyz() -> Response[dict[str, str]]:
+        """The database answers and the standard key store is connected."""
+        services.catalog.refresh()
+        store = services.catalog.key_store(STANDARD)
+        ready = store is not None and store.status.connection is ConnectionState.CONNECTED
+        return Response({"status": "ready" if ready else "starting"}, status_code=200 if ready else 503)
+
+    @get("/metrics", include_in_schema=False, sync_to_thread=False)
+    def metrics() -> Response[bytes]:
+        """Prometheus exposition."""
+        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    def authenticated(app: ASGIApp) -> ASGIApp:
+        # A closure, because Litestar copies what it is given deeply, and services are not to be copied.
+        return BearerMiddleware(app, services)
+
+    v1 = Router(
+        path="/v1",
+        route_handlers=[PlansController, StreamController, ActionsController, ObjectsController],
+        middleware=[authenticated],
+    )
+    return Litestar.from_config(
+        AppConfig(
+            route_handlers=[healthz, readyz, metrics, v1],
+            dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+            exception_handlers={Exception: to_problem},
+            openapi_config=OpenAPIConfig(
+                title="Keystead reconciliation API", version=__version__, render_plugins=[ScalarRenderPlugin()]
+            ),
+            request_max_body_size=API_BODY,
+            logging_config=None,
+        )
+    )

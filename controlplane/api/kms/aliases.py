@@ -1,0 +1,107 @@
+"""CreateAlias, DeleteAlias, ListAliases. Source of the rules: the AWS KMS API reference of each operation."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from controlplane.access.caller import Caller
+from controlplane.api.kms import shapes
+from controlplane.api.kms.keys import read_marker, write_marker
+from controlplane.api.services import Services
+from controlplane.domain.names import alias_arn
+from controlplane.errors import AlreadyExists, InvalidAliasName, InvalidInput, LimitExceeded, NotFound
+from controlplane.schema.base import ALIAS_PATTERN
+from controlplane.schema.meta import Key
+from controlplane.store import keys, objects
+from controlplane.store.catalog import KeyRecord
+from controlplane.store.database import Tx
+from controlplane.usage.perform import Request
+
+MAX_ALIASES = 50
+PREFIX = "alias/"
+RESERVED = "aws/"
+
+_ALIAS = re.compile(ALIAS_PATTERN)
+
+
+async def create_alias(at: Services, caller: Caller, request: shapes.CreateAliasRequest) -> None:
+    name = _bare(request.alias_name)
+    if request.target_key_id.startswith(PREFIX) or ":alias/" in request.target_key_id:
+        raise InvalidInput("Aliases must refer to keys. Not aliases")
+
+    async def work(record: KeyRecord) -> None:
+        uid, now = record.key.metadata.uid, at.clock.now()
+
+        def write(tx: Tx) -> None:
+            if objects.find_alias(tx, caller.region, name) is not None:
+                arn = alias_arn(caller.region, at.settings.account, name)
+                raise AlreadyExists(f"An alias with the name {arn} already exists")
+            key = cast(Key, objects.require(tx, uid))
+            if len(key.spec.aliases) >= MAX_ALIASES:
+                raise LimitExceeded(f"A key has at most {MAX_ALIASES} aliases.")
+            keys.change(tx, uid, now, aliases=(*key.spec.aliases, name))
+
+        await at.database.write(write)
+
+    await at.usage.on_key(Request(caller, "CreateAlias"), request.target_key_id, work)
+
+
+async def delete_alias(at: Services, caller: Caller, request: shapes.DeleteAliasRequest) -> None:
+    name = _bare(request.alias_name)
+
+    async def work(record: KeyRecord) -> None:
+        uid, now = record.key.metadata.uid, at.clock.now()
+
+        def write(tx: Tx) -> None:
+            key = cast(Key, objects.require(tx, uid))
+            if name not in key.spec.aliases:
+                arn = alias_arn(caller.region, at.settings.account, name)
+                raise NotFound(f"Alias {arn} is not found.")
+            keys.change(tx, uid, now, aliases=tuple(alias for alias in key.spec.aliases if alias != name))
+
+        await at.database.write(write)
+
+    await at.usage.on_key(Request(caller, "DeleteAlias"), PREFIX + name, work)
+
+
+async def list_aliases(at: Services, caller: Caller, request: shapes.ListAliasesRequest) -> shapes.ListAliasesResponse:
+    account = at.settings.account
+
+    async def work(uid: str | None = None) -> shapes.ListAliasesResponse:
+        after = read_marker(request.marker)
+        rows = await at.database.scan(
+            lambda tx: objects.list_aliases(tx, caller.region, uid=uid, after=after, limit=request.limit + 1)
+        )
+        page, more = rows[: request.limit], len(rows) > request.limit
+        entries = [
+            shapes.AliasListEntry(
+                alias_name=PREFIX + row.name,
+                alias_arn=alias_arn(caller.region, account, row.name),
+                target_key_id=key_id,
+                creation_date=round(row.created_at, 3),
+                last_updated_date=round(row.updated_at, 3),
+            )
+            for row, key_id in page
+        ]
+        return shapes.ListAliasesResponse(
+            aliases=entries, truncated=more, next_marker=write_marker(page[-1][0].name) if more else None
+        )
+
+    if request.key_id is None:
+        return await at.usage.on_account(Request(caller, "ListAliases"), work)
+    return await at.usage.on_key(
+        Request(caller, "ListAliases"), request.key_id, lambda record: work(record.key.metadata.uid)
+    )
+
+
+def _bare(alias_name: str) -> str:
+    """An alias without its prefix. Raises :class:`InvalidAliasName` for what cannot be one."""
+    if not alias_name.startswith(PREFIX):
+        raise InvalidInput('Alias must start with the prefix "alias/".')
+    name = alias_name.removeprefix(PREFIX)
+    if name.startswith(RESERVED):
+        raise InvalidAliasName(f"Alias names that begin with {PREFIX}{RESERVED} are reserved.")
+    if not _ALIAS.match(name):
+        raise InvalidAliasName(f"Alias {alias_name} contains invalid characters or is too long.")
+    return name

@@ -1,0 +1,95 @@
+"""The KMS door: one signed request in, one answer out. Runs ahead of Litestar, which costs as much again as the work.
+
+Who calls it: ``api.app`` for ``POST /``. Guarantees: every answer is AWS-shaped, also for garbage; nothing is decoded
+before the signature is verified; a body over 1 MiB is not read; an unexpected error is logged with its request id and
+answered without detail.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from controlplane.api.kms.errors import AwsException, exception_of
+from controlplane.api.kms.operations import OPERATIONS
+from controlplane.api.services import Services
+from controlplane.errors import KeysteadError
+
+log = structlog.get_logger("keystead.kms")
+
+MAX_BODY: Final = 1_048_576
+TARGET_PREFIX: Final = b"TrentService."
+CONTENT_TYPE: Final = (b"content-type", b"application/x-amz-json-1.1")
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back over the wire."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class KmsDoor:
+    """Handles requests of the KMS API."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def handle(
+        self, method: str, raw_path: bytes, query_string: bytes, headers: Headers, body: bytes, source: str
+    ) -> Answer:
+        """One request. Never raises but for cancellation."""
+        request_id = str(uuid.uuid4())
+        try:
+            caller = await self._services.authenticator.signed(
+                method, raw_path, query_string, headers, body, request_id=request_id, source=source
+            )
+            operation = OPERATIONS.get(_target(headers))
+            if operation is None:
+                return _refusal(AwsException("UnknownOperationException", "", 400), request_id)
+            response = await operation.handle(self._services, caller, operation.decode(body or b"{}"))
+        except Exception as error:
+            if not isinstance(error, KeysteadError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
+                log.exception("a request failed unexpectedly", request_id=request_id)
+            return _refusal(exception_of(error), request_id)
+        return _answer(200, b"" if response is None else _encode(response), request_id)
+
+    def too_large(self) -> Answer:
+        """The answer to a body over the limit."""
+        message = f"The request body is larger than {MAX_BODY} bytes."
+        return _refusal(AwsException("RequestEntityTooLargeException", message, 413), str(uuid.uuid4()))
+
+
+def _target(headers: Headers) -> str:
+    """The operation that ``X-Amz-Target`` names, or the empty string."""
+    for name, value in headers:
+        if name == b"x-amz-target":
+            return value.removeprefix(TARGET_PREFIX).decode("latin-1") if value.startswith(TARGET_PREFIX) else ""
+    return ""
+
+
+def _answer(status: int, body: bytes, request_id: str, extra: Headers = ()) -> Answer:
+    headers = [
+        CONTENT_TYPE,
+        (b"content-length", str(len(body)).encode()),
+        (b"x-amzn-requestid", request_id.encode()),
+        (b"cache-control", b"no-store"),
+        *extra,
+    ]
+    return Answer(status, headers, body)
+
+
+def _refusal(exception: AwsException, request_id: str) -> Answer:
+    body = {"__type": exception.type}
+    if exception.message:
+        body["message"] = exception.message
+    return _answer(exception.status, _encode(body), request_id, [(b"x-amzn-errortype", exception.type.encode())])

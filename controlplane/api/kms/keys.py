@@ -1,0 +1,327 @@
+"""CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, tags and policy.
+
+Source of the rules: the AWS KMS API reference of each operation.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from controlplane.access.authorise import key_policy
+from controlplane.access.caller import Caller
+from controlplane.api.kms import shapes
+from controlplane.api.services import Services
+from controlplane.domain import capabilities, policy
+from controlplane.domain.names import key_arn
+from controlplane.errors import (
+    InvalidInput,
+    InvalidMarker,
+    InvalidPolicy,
+    InvalidTags,
+    KeyStoreNotFound,
+    LimitExceeded,
+    NotFound,
+    Unsupported,
+)
+from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, Origin, PolicySource
+from controlplane.schema.keystores import STANDARD
+from controlplane.schema.meta import Key, KeyStore, Kind
+from controlplane.store import keys, objects
+from controlplane.store.catalog import KeyRecord
+from controlplane.usage.perform import Request
+from plugins.sdk.vocabulary import KEY_SPECS
+
+MAX_TAGS = 50
+DEFAULT_WINDOW_DAYS = 30
+
+_ALGORITHM_MEMBER: Mapping[KeyUsage, str] = {
+    KeyUsage.ENCRYPT_DECRYPT: "encryption_algorithms",
+    KeyUsage.SIGN_VERIFY: "signing_algorithms",
+    KeyUsage.KEY_AGREEMENT: "key_agreement_algorithms",
+    KeyUsage.GENERATE_VERIFY_MAC: "mac_algorithms",
+    KeyUsage.ENCAPSULATE_DECAPSULATE: "encapsulation_algorithms",
+}
+
+
+async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> shapes.KeyMetadataResponse:
+    async def work() -> Key:
+        desired = _desired(at, caller, request)
+        now = at.clock.now()
+        account = at.settings.account
+        created = await at.database.write(lambda tx: keys.create(tx, desired=desired, account=account, now=now))
+        return await at.created(created.metadata.uid)
+
+    key = await at.usage.on_account(Request(caller, "CreateKey"), work)
+    at.catalog.refresh()
+    return shapes.KeyMetadataResponse(key_metadata=_metadata(at, caller, key.status.key_id))
+
+
+async def describe_key(at: Services, caller: Caller, request: shapes.DescribeKeyRequest) -> shapes.KeyMetadataResponse:
+    async def work(record: KeyRecord) -> shapes.KeyMetadata:
+        return metadata_of(at, record)
+
+    return shapes.KeyMetadataResponse(
+        key_metadata=await at.usage.on_key(Request(caller, "DescribeKey"), request.key_id, work)
+    )
+
+
+async def list_keys(at: Services, caller: Caller, request: shapes.ListKeysRequest) -> shapes.ListKeysResponse:
+    async def work() -> shapes.ListKeysResponse:
+        after = read_marker(request.marker)
+        found = await at.database.scan(lambda tx: objects.key_ids(tx, caller.region, after, request.limit + 1))
+        page = found[: request.limit]
+        more = len(found) > request.limit
+        entries = [
+            shapes.KeyListEntry(key_id=key_id, key_arn=key_arn(caller.region, at.settings.account, key_id))
+            for key_id in page
+        ]
+        return shapes.ListKeysResponse(
+            keys=entries, truncated=more, next_marker=write_marker(page[-1]) if more else None
+        )
+
+    return await at.usage.on_account(Request(caller, "ListKeys"), work)
+
+
+async def enable_key(at: Services, caller: Caller, request: shapes.KeyIdRequest) -> None:
+    await _switch(at, caller, request.key_id, "EnableKey", enabled=True)
+
+
+async def disable_key(at: Services, caller: Caller, request: shapes.KeyIdRequest) -> None:
+    await _switch(at, caller, request.key_id, "DisableKey", enabled=False)
+
+
+async def schedule_key_deletion(
+    at: Services, caller: Caller, request: shapes.ScheduleKeyDeletionRequest
+) -> shapes.ScheduleKeyDeletionResponse:
+    async def work(record: KeyRecord) -> shapes.ScheduleKeyDeletionResponse:
+        window = DEFAULT_WINDOW_DAYS if request.pending_window_in_days is None else request.pending_window_in_days
+        uid, now = record.key.metadata.uid, at.clock.now()
+        key = await at.database.write(
+            lambda tx: keys.schedule_deletion(tx, uid, window_days=window, by=caller.principal, now=now)
+        )
+        assert key.metadata.deletion is not None
+        return shapes.ScheduleKeyDeletionResponse(
+            key_id=record.arn,
+            deletion_date=seconds(key.metadata.deletion.due_at),
+            key_state=KeyState.PENDING_DELETION,
+            pending_window_in_days=window,
+        )
+
+    return await at.usage.on_key(Request(caller, "ScheduleKeyDeletion"), _not_alias(request.key_id), work)
+
+
+async def cancel_key_deletion(at: Services, caller: Caller, request: shapes.KeyIdRequest) -> shapes.KeyIdResponse:
+    async def work(record: KeyRecord) -> shapes.KeyIdResponse:
+        uid, now = record.key.metadata.uid, at.clock.now()
+        await at.database.write(lambda tx: keys.cancel_deletion(tx, uid, now=now))
+        return shapes.KeyIdResponse(key_id=record.arn)
+
+    return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), _not_alias(request.key_id), work)
+
+
+async def list_resource_tags(
+    at: Services, caller: Caller, request: shapes.ListResourceTagsRequest
+) -> shapes.ListResourceTagsResponse:
+    async def work(record: KeyRecord) -> shapes.ListResourceTagsResponse:
+        after = read_marker(request.marker)
+        rest = [(name, value) for name, value in sorted(record.key.spec.tags.items()) if name > after or not after]
+        page, more = rest[: request.limit], len(rest) > request.limit
+        return shapes.ListResourceTagsResponse(
+            tags=[shapes.Tag(tag_key=name, tag_value=value) for name, value in page],
+            truncated=more,
+            next_marker=write_marker(page[-1][0]) if more else None,
+        )
+
+    return await at.usage.on_key(Request(caller, "ListResourceTags"), _not_alias(request.key_id), work)
+
+
+async def get_key_policy(
+    at: Services, caller: Caller, request: shapes.GetKeyPolicyRequest
+) -> shapes.GetKeyPolicyResponse:
+    async def work(record: KeyRecord) -> shapes.GetKeyPolicyResponse:
+        if request.policy_name != "default":
+            raise NotFound(f"No such policy exists: {request.policy_name}; the only policy of a key is default")
+        return shapes.GetKeyPolicyResponse(policy=key_policy(record.key, at.settings.account), policy_name="default")
+
+    return await at.usage.on_key(Request(caller, "GetKeyPolicy"), _not_alias(request.key_id), work)
+
+
+# ---- shared by handlers ----------------------------------------------------------------------------------------------
+
+
+def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
+    """KeyMetadata of a key, as DescribeKey shows it."""
+    key, spec = record.key, record.key.spec
+    assert spec.key_usage is not None
+    assert spec.origin is not None
+    state = at.usage.state(record)
+    current = key.status.current
+    symmetric = spec.key_spec is KeySpec.SYMMETRIC_DEFAULT and spec.origin in (Origin.AWS_KMS, Origin.EXTERNAL)
+    metadata = shapes.KeyMetadata(
+        aws_account_id=at.settings.account,
+        key_id=key.status.key_id,
+        arn=key.status.arn,
+        creation_date=seconds(key.metadata.created_at),
+        enabled=state is KeyState.ENABLED,
+        description=spec.description,
+        key_usage=spec.key_usage,
+        key_state=state,
+        origin=spec.origin,
+        key_manager="CUSTOMER",
+        customer_master_key_spec=spec.key_spec,
+        key_spec=spec.key_spec,
+        multi_region=spec.multi_region,
+        deletion_date=seconds(key.metadata.deletion.due_at) if key.metadata.deletion else None,
+        custom_key_store_id=_custom_key_store_id(at.catalog.key_store(spec.key_store)),
+        current_key_material_id=current.material_id if current and symmetric else None,
+    )
+    offered = capabilities.algorithms(spec.key_spec, spec.key_usage)
+    setattr(metadata, _ALGORITHM_MEMBER[spec.key_usage], list(offered))
+    if spec.multi_region:
+        region = spec.region or ""
+        metadata.multi_region_configuration = shapes.MultiRegionConfiguration(
+            multi_region_key_type="PRIMARY",
+            primary_key=shapes.MultiRegionKey(arn=key.status.arn, region=region),
+            replica_keys=[],
+        )
+    return metadata
+
+
+def seconds(moment: datetime) -> float:
+    """A time as the JSON protocol writes it: seconds since the epoch, to the millisecond."""
+    return round(moment.timestamp(), 3)
+
+
+def write_marker(last: str) -> str:
+    """An opaque page marker: it names the last item, so pages survive inserts and removals."""
+    return base64.urlsafe_b64encode(f"1:{last}".encode()).decode()
+
+
+def read_marker(marker: str | None) -> str:
+    """What :func:`write_marker` wrote, or the empty string for no marker. Raises :class:`InvalidMarker`."""
+    if marker is None:
+        return ""
+    try:
+        version, _, last = base64.b64decode(marker, altchars=b"-_", validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        version, last = "", ""
+    if version != "1" or not last:
+        raise InvalidMarker("The marker is not one that this operation returned; begin without Marker.")
+    return last
+
+
+def check_tags(tags: Sequence[shapes.Tag]) -> dict[str, str]:
+    """Tags as a mapping. Raises :class:`InvalidTags` or :class:`LimitExceeded` as AWS does."""
+    result: dict[str, str] = {}
+    for tag in tags:
+        if tag.tag_key in result:
+            raise InvalidTags(f"Duplicate tag keys: {tag.tag_key}")
+        if tag.tag_key.lower().startswith("aws:"):
+            raise InvalidTags("aws: prefixed tag key names are not allowed for external use.")
+        result[tag.tag_key] = tag.tag_value
+    if len(result) > MAX_TAGS:
+        raise LimitExceeded(f"A key has at most {MAX_TAGS} tags.")
+    return result
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------------
+
+
+async def _switch(at: Services, caller: Caller, key_id: str, operation: str, *, enabled: bool) -> None:
+    async def work(record: KeyRecord) -> None:
+        uid, now = record.key.metadata.uid, at.clock.now()
+        await at.database.write(lambda tx: keys.change(tx, uid, now, enabled=enabled))
+
+    await at.usage.on_key(Request(caller, operation), _not_alias(key_id), work)
+
+
+def _not_alias(key_id: str) -> str:
+    """Operations on the key itself take a key id or key ARN only."""
+    if key_id.startswith("alias/") or ":alias/" in key_id:
+        raise InvalidInput(f"Invalid keyId {key_id}: this operation takes a key ID or key ARN, not an alias.")
+    return key_id
+
+
+def _metadata(at: Services, caller: Caller, key_id: str) -> shapes.KeyMetadata:
+    record = at.catalog.key(caller.region, key_id)
+    if record is None:
+        raise NotFound(f"Key '{key_arn(caller.region, at.settings.account, key_id)}' does not exist")
+    return metadata_of(at, record)
+
+
+def _desired(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> DesiredKey:
+    """What CreateKey declares, complete. Messages follow AWS's."""
+    if request.key_spec is not None and request.customer_master_key_spec is not None:
+        raise InvalidInput(
+            "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
+            "CustomerMasterKeySpec is deprecated."
+        )
+    key_spec = request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT
+    if request.key_usage is None and key_spec is not KeySpec.SYMMETRIC_DEFAULT:
+        raise InvalidInput("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
+    usage = request.key_usage or KeyUsage.ENCRYPT_DECRYPT
+    if key_spec is KeySpec.SM2:
+        raise Unsupported("SM2 key specs are available in China Regions only.")
+    if usage not in KEY_SPECS[key_spec].algorithms:
+        raise InvalidInput(f"KeyUsage {usage} is not compatible with KeySpec {key_spec}")
+    store = _store(at, request)
+    document = _checked_policy(caller, request)
+    desired = DesiredKey(
+        key_store=store.metadata.name,
+        region=caller.region,
+        key_spec=key_spec,
+        key_usage=usage,
+        origin=request.origin,
+        description=request.description,
+        multi_region=bool(request.multi_region),
+        tags=check_tags(request.tags),
+        policy=PolicySource(document=document) if document is not None else None,
+    )
+    completed, misfits = capabilities.complete(desired, store.spec.type, store.status.key_specs or None)
+    if misfits:
+        raise Unsupported("; ".join(misfit.message for misfit in misfits))
+    return completed
+
+
+def _store(at: Services, request: shapes.CreateKeyRequest) -> KeyStore:
+    if request.custom_key_store_id is None:
+        if request.origin in (Origin.AWS_CLOUDHSM, Origin.EXTERNAL_KEY_STORE):
+            raise InvalidInput(f"Origin {request.origin} needs a CustomKeyStoreId.")
+        found = at.catalog.key_store(STANDARD)
+        assert found is not None
+        return found
+    for store in at.database.read(lambda tx: objects.page(tx, Kind.KEY_STORE)):
+        if isinstance(store, KeyStore) and _custom_key_store_id(store) == request.custom_key_store_id:
+            return store
+    raise KeyStoreNotFound(f"Custom key store {request.custom_key_store_id} does not exist.")
+
+
+def _custom_key_store_id(store: KeyStore | None) -> str | None:
+    """``cks-`` and 17 hex digits of the key store's uid; none for the standard store."""
+    if store is None or store.spec.type == STANDARD:
+        return None
+    return f"cks-{store.metadata.uid.replace('-', '')[:17]}"
+
+
+def _checked_policy(caller: Caller, request: shapes.CreateKeyRequest) -> str | None:
+    """The policy as given. Raises unless it parses and, without the bypass, leaves the caller able to change it."""
+    if request.policy is None:
+        return None
+    if len(request.policy) > policy.MAX_POLICY_CHARACTERS:
+        raise LimitExceeded(f"The policy is longer than {policy.MAX_POLICY_CHARACTERS} characters.")
+    policy.parse_policy(request.policy)
+    if not request.bypass_policy_lockout_safety_check:
+        decision = policy.evaluate(
+            principal=caller.principal,
+            account=caller.account,
+            action="kms:PutKeyPolicy",
+            resource="*",
+            key_policy=request.policy,
+            identity_policies=caller.identity_policies,
+        )
+        if not decision.allowed:
+            raise InvalidPolicy("The new key policy will not allow you to update the key policy in the future.")
+    return request.policy

@@ -1,0 +1,87 @@
+"""Actions on keys: ``POST /v1/keys/{name}/actions/{action}``.
+
+The same operations, gate and permissions as over the KMS API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar import Controller, Request, post
+
+from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.objects import find, record
+from controlplane.api.services import Services
+from controlplane.errors import NotFound
+from controlplane.schema.meta import Key, Kind
+from controlplane.store import keys
+from controlplane.store.catalog import KeyRecord
+from controlplane.usage import perform
+
+ApiRequest = Request[Caller, Any, Any]
+
+
+class ActionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """``windowDays`` is for schedule-deletion; absent, the key's declared window holds."""
+
+    window_days: int | None = None
+
+
+OPERATIONS: Final[Mapping[str, str]] = {
+    "enable": "EnableKey",
+    "disable": "DisableKey",
+    "schedule-deletion": "ScheduleKeyDeletion",
+    "cancel-deletion": "CancelKeyDeletion",
+    "reconcile": "DescribeKey",
+}
+
+
+class ActionsController(Controller):
+    """What an operator does with one key."""
+
+    path = "/"
+    tags = ("keys",)
+
+    @post("/{plural:str}/{name:str}/actions/{action:str}", operation_id="ActOnKey", status_code=200)
+    async def act(
+        self,
+        request: ApiRequest,
+        services: Services,
+        plural: str,
+        name: str,
+        action: str,
+        data: ActionBody | None = None,
+    ) -> Key:
+        """enable, disable, schedule-deletion, cancel-deletion, or reconcile (look at it now)."""
+        operation = OPERATIONS.get(action)
+        if plural != "keys":
+            raise NotFound(f"there are no actions on {plural}, only on keys")
+        if operation is None:
+            raise NotFound(f"there is no action {action}; there are {', '.join(OPERATIONS)}")
+        found = find(services, Kind.KEY, name)
+        assert isinstance(found, Key)
+        caller = request.user
+
+        async def work(at: KeyRecord) -> Key:
+            uid, now = at.key.metadata.uid, services.clock.now()
+            changes: Mapping[str, Callable[[Any], Key]] = {
+                "enable": lambda tx: keys.change(tx, uid, now, enabled=True),
+                "disable": lambda tx: keys.change(tx, uid, now, enabled=False),
+                "schedule-deletion": lambda tx: keys.schedule_deletion(
+                    tx, uid, window_days=_window(data, at.key), by=caller.principal, now=now
+                ),
+                "cancel-deletion": lambda tx: keys.cancel_deletion(tx, uid, now=now),
+            }
+            if action == "reconcile":
+                services.look_at(Kind.KEY, uid)
+                return at.key
+            return await services.database.write(changes[action])
+
+        return await services.usage.on_key(perform.Request(caller, operation), lambda: record(services, found), work)
+
+
+def _window(data: ActionBody | None, key: Key) -> int:
+    asked = data.window_days if data is not None else None
+    return key.spec.deletion.window_days if asked is None else asked

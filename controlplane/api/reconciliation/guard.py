@@ -1,0 +1,32 @@
+"""Bearer authentication for every route of the reconciliation API; a route cannot forget it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp
+
+from controlplane.access.caller import Caller
+from controlplane.api.services import Services
+
+
+class BearerMiddleware(AbstractAuthenticationMiddleware):
+    """Puts the caller of a request where handlers find it, as ``request.user``."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        super().__init__(app)
+        self._services = services
+
+    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+        request_id = str(uuid.uuid4())
+        connection.scope.setdefault("state", {})["request_id"] = request_id
+        client = connection.client
+        caller: Caller = self._services.authenticator.bearer(
+            connection.headers.get("authorization"),
+            request_id=request_id,
+            source=client.host if client else "unknown",
+        )
+        return AuthenticationResult(user=caller, auth=None)

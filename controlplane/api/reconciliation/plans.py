@@ -1,0 +1,151 @@
+"""``POST /v1/plans``, ``GET /v1/plans/{id}``, ``POST /v1/plans/{id}/apply``, ``GET /v1/spec-sets/{name}/progress``."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+
+from controlplane.access.caller import Caller
+from controlplane.api.services import Services
+from controlplane.errors import InvalidInput, InvalidSpec, Problem
+from controlplane.planning import apply, planner
+from controlplane.schema.base import NAME_PATTERN, Name
+from controlplane.schema.conditions import ConditionType, find_condition
+from controlplane.schema.documents import Located, decode_documents, received
+from controlplane.schema.meta import AnyObject, Kind
+from controlplane.schema.plans import Applied, ObjectProblem, Plan, Progress
+from controlplane.store import objects
+from controlplane.store.database import Tx
+from controlplane.usage import perform
+
+MAX_BODY = 256 * 1_048_576
+"""A plan of 100,000 keys is some 40 MB of JSON."""
+
+ApiRequest = Request[Caller, Any, Any]
+
+
+class PlanRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Body of ``POST /v1/plans``; the documents are decoded apart, so that every mistake is told with its place."""
+
+    spec_set: Name
+    documents: msgspec.Raw
+
+
+class PlanOperation(Operation):
+    """Documents the body, which the handler reads itself."""
+
+    def __post_init__(self) -> None:
+        document = Schema(type="object", description="A document, as `keystead schema` describes it.")  # type: ignore[arg-type]
+        schema = Schema(
+            type="object",  # type: ignore[arg-type]
+            required=["specSet", "documents"],
+            properties={
+                "specSet": Schema(type="string", pattern=NAME_PATTERN),  # type: ignore[arg-type]
+                "documents": Schema(type="array", items=document),  # type: ignore[arg-type]
+            },
+        )
+        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
+
+
+class PlansController(Controller):
+    """Plan and apply."""
+
+    path = "/"
+    tags = ("plans",)
+
+    @post("/plans", operation_id="MakePlan", operation_class=PlanOperation, request_max_body_size=MAX_BODY)
+    async def make(self, request: ApiRequest, services: Services) -> Plan:
+        """Compare documents with live objects. Changes nothing; the plan is kept so that it can be applied."""
+        body = await request.body()
+
+        async def work() -> Plan:
+            asked, located = _decode(body)
+            around = surroundings(services)
+
+            def write(tx: Tx) -> Plan:
+                draft = planner.make_plan(tx, located, asked.spec_set, around)
+                apply.keep(tx, draft)
+                return draft.plan
+
+            return await services.database.write(write)
+
+        return await services.usage.on_account(_asked(request, "MakePlan", "keystead:Plan"), work)
+
+    @get("/plans/{plan_id:str}", operation_id="GetPlan")
+    async def show(self, request: ApiRequest, services: Services, plan_id: str) -> Plan:
+        """A plan that was made before."""
+
+        async def work() -> Plan:
+            return services.database.read(lambda tx: apply.load(tx, plan_id))
+
+        return await services.usage.on_account(_asked(request, "GetPlan", "keystead:Read"), work)
+
+    @post("/plans/{plan_id:str}/apply", operation_id="ApplyPlan", status_code=200)
+    async def apply(self, request: ApiRequest, services: Services, plan_id: str) -> Applied:
+        """Write a plan's desired state, all of it or nothing; the reconciler goes on from there."""
+        caller = request.user
+
+        async def work() -> Applied:
+            return await services.database.write(
+                lambda tx: apply.apply_stored(
+                    tx, plan_id, account=services.settings.account, by=caller.principal, now=services.clock.now()
+                )
+            )
+
+        return await services.usage.on_account(_asked(request, "ApplyPlan", "keystead:Apply"), work)
+
+    @get("/spec-sets/{spec_set:str}/progress", operation_id="GetProgress")
+    async def progress(self, request: ApiRequest, services: Services, spec_set: str) -> Progress:
+        """How many objects of a spec set are not yet as declared, and why the first of them are not."""
+
+        async def work() -> Progress:
+            def read(tx: Tx) -> Progress:
+                pending, some = objects.unsynced(tx, spec_set)
+                return Progress(
+                    spec_set=spec_set,
+                    total=objects.count_set(tx, spec_set),
+                    pending=pending,
+                    problems=tuple(problem for each in some if (problem := _problem(each)) is not None),
+                )
+
+            return await services.database.scan(read)
+
+        return await services.usage.on_account(_asked(request, "GetProgress", "keystead:Read"), work)
+
+
+def surroundings(services: Services) -> planner.Surroundings:
+    """What this server's plans are made against."""
+    return planner.Surroundings(
+        server_id=services.server_id,
+        default_region=services.settings.region,
+        regions=services.settings.regions,
+        now=services.clock.now(),
+        plan_id=str(uuid.uuid4()),
+    )
+
+
+def _asked(request: ApiRequest, operation: str, action: str) -> perform.Request:
+    return perform.Request(request.user, operation, action=action)
+
+
+def _decode(body: bytes) -> tuple[PlanRequest, list[Located]]:
+    try:
+        asked = msgspec.json.decode(body, type=PlanRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidSpec([Problem(f"the body of POST /v1/plans is wrong: {error}")]) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidInput("the body is not valid JSON") from None
+    return asked, received(decode_documents(asked.documents))
+
+
+def _problem(pending: AnyObject) -> ObjectProblem | None:
+    synced = find_condition(pending.status.conditions, ConditionType.SYNCED)
+    if synced is None or synced.observed_generation < pending.metadata.generation:
+        return None
+    return ObjectProblem(
+        kind=Kind(pending.kind), name=pending.metadata.name, reason=synced.reason.value, message=synced.message
+    )

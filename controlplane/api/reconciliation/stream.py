@@ -1,0 +1,85 @@
+"""``GET /v1/changes``: the change feed as server-sent events, and ``GET /v1/server``: who answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Controller, Request, get
+from litestar.params import Parameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from controlplane import __version__
+from controlplane.access.caller import Caller
+from controlplane.api.services import Services
+from controlplane.keystores.discovery import plugin_names
+from controlplane.schema.plans import ServerInfo
+from controlplane.store import objects
+from controlplane.usage import perform
+
+ApiRequest = Request[Caller, Any, Any]
+
+HEARTBEAT_SECONDS: Final = 15.0
+
+
+class StreamController(Controller):
+    """What changes, and the server itself."""
+
+    path = "/"
+    tags = ("server",)
+
+    @get("/server", operation_id="GetServer")
+    async def server(self, request: ApiRequest, services: Services) -> ServerInfo:
+        """Identity, version, Regions and the types of key store that are installed."""
+
+        async def work() -> ServerInfo:
+            settings = services.settings
+            return ServerInfo(
+                server_id=services.server_id,
+                version=__version__,
+                account=settings.account,
+                region=settings.region,
+                regions=settings.regions,
+                key_store_types=tuple(plugin_names()),
+                time=services.clock.now(),
+            )
+
+        return await services.usage.on_account(_reading(request, "GetServer"), work)
+
+    @get("/changes", operation_id="StreamChanges")
+    async def changes(
+        self,
+        request: ApiRequest,
+        services: Services,
+        since: Annotated[
+            int | None, Parameter(ge=0, description="Version to continue after; absent: from now on.")
+        ] = None,
+    ) -> ServerSentEvent:
+        """Every object that changes, once per change of its latest state; comments are heartbeats."""
+
+        async def work() -> int:
+            return services.database.read(objects.current_version) if since is None else since
+
+        start = await services.usage.on_account(_reading(request, "StreamChanges"), work)
+        return ServerSentEvent(_follow(services, start))
+
+
+async def _follow(services: Services, seen: int) -> AsyncIterator[ServerSentEventMessage]:
+    """Ends when the server stops; the client continues after the last version it saw."""
+    yield ServerSentEventMessage(comment=f"changes after {seen}")
+    while not services.stopping.is_set():
+        version = await services.signal.wait(seen, HEARTBEAT_SECONDS)
+        if version <= seen:
+            yield ServerSentEventMessage(comment="alive")
+        while batch := services.database.read(lambda tx, seen=seen: objects.changes_since(tx, seen)):  # type: ignore[misc]
+            for change in batch:
+                seen = change.version
+                yield ServerSentEventMessage(
+                    event="change", id=str(change.version), data=msgspec.json.encode(change).decode()
+                )
+        seen = max(seen, version)
+
+
+def _reading(request: ApiRequest, operation: str) -> perform.Request:
+    return perform.Request(request.user, operation, action="keystead:Read")

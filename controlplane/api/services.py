@@ -1,0 +1,68 @@
+"""What handlers of all doors are given by the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from controlplane.access.authentication import Authenticator
+from controlplane.clock import Clock
+from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
+from controlplane.keystores.calls import Calls
+from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
+from controlplane.schema.keys import Origin
+from controlplane.schema.meta import Key, Kind
+from controlplane.settings import Settings
+from controlplane.store import objects
+from controlplane.store.catalog import Catalog
+from controlplane.store.changes import ChangeSignal
+from controlplane.store.database import Database
+from controlplane.usage.perform import Usage
+
+CREATE_SECONDS = 20.0
+"""How long CreateKey waits for the reconciler before it answers DependencyTimeoutException."""
+
+
+class Services(msgspec.Struct, frozen=True):
+    """The running parts of one server process."""
+
+    settings: Settings
+    server_id: str
+    clock: Clock
+    database: Database
+    catalog: Catalog
+    calls: Calls
+    signal: ChangeSignal
+    authenticator: Authenticator
+    usage: Usage
+    look_at: Callable[[Kind, str], None]
+    """Ask the reconciler to look at one object now."""
+    stopping: asyncio.Event
+    """Set when the server begins to stop, so that streams end."""
+
+    async def created(self, uid: str) -> Key:
+        """Wait until the reconciler has made the key's first material.
+
+        Raises :class:`KeyStoreFailure` if its store refuses, :class:`DeadlineExceeded` if it takes too long; the key
+        stays declared in both cases, and the reconciler goes on.
+        """
+        deadline = asyncio.get_running_loop().time() + CREATE_SECONDS
+        seen = 0
+        while True:
+            seen = self.database.read(objects.current_version)
+            key = self.database.read(lambda tx: objects.get(tx, uid))
+            if not isinstance(key, Key):
+                raise NotFound(f"key {uid} was removed while it was being made")
+            if key.status.current is not None or key.spec.origin is Origin.EXTERNAL:
+                return key
+            synced = find_condition(key.status.conditions, ConditionType.SYNCED)
+            if synced is not None and synced.status is ConditionStatus.FALSE and synced.reason is Reason.CREATE_REFUSED:
+                raise KeyStoreFailure(synced.message, reason=synced.reason)
+            remaining = deadline - asyncio.get_running_loop().time()
+            if remaining <= 0:
+                raise DeadlineExceeded(
+                    f"{key.status.arn} is declared and not made yet; its key store is slow or not reachable"
+                )
+            await self.signal.wait(seen, remaining)

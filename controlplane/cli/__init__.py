@@ -1,0 +1,1 @@
+"""The ``keystead`` command. Imports lazily: a command pays for what it uses."""

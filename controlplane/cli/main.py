@@ -1,0 +1,413 @@
+"""The command table of ``keystead``: names, options, help and exit codes. What a command does is in its own module.
+
+:func:`run` is the console entry point, :func:`main` the same for tests. Commands import inside their functions, so
+``keystead --help`` and ``keystead validate`` load no HTTP client and no server.
+
+Exit codes: 0 done; 1 error (usage errors, too, because 2 has a meaning); 2 changes, with ``plan --detailed-exitcode``
+only; 70 a bug; 130 interrupted. Guarantee: nothing that can be expected ends in a traceback.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import rich_click as click
+
+from controlplane import __version__
+from controlplane.errors import InvalidInput, KeysteadError
+
+if TYPE_CHECKING:
+    from controlplane.cli.objects import KeyAction
+    from controlplane.schema.meta import Kind
+
+EXIT_ERROR: Final = 1
+EXIT_BUG: Final = 70
+EXIT_INTERRUPTED: Final = 130
+
+_KINDS: Final = {
+    "key": "Key",
+    "keys": "Key",
+    "keystore": "KeyStore",
+    "keystores": "KeyStore",
+    "principal": "Principal",
+    "principals": "Principal",
+}
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+click.rich_click.SHOW_ARGUMENTS = True
+click.rich_click.COMMANDS_BEFORE_OPTIONS = True
+click.rich_click.COMMAND_GROUPS = {
+    "keystead": [
+        {"name": "Desired state", "commands": ["validate", "plan", "apply", "schema"]},
+        {"name": "Objects", "commands": ["get", "describe"]},
+        {"name": "Keys", "commands": ["enable", "disable", "delete", "cancel-deletion"]},
+        {"name": "Servers", "commands": ["dev", "init", "serve"]},
+        {"name": "Shell", "commands": ["completion"]},
+    ]
+}
+
+_json = click.option("--json", "as_json", is_flag=True, help="Answer one JSON document.")
+_url = click.option(
+    "--url", envvar="KEYSTEAD_URL", show_envvar=True, help="The server. Its token is in KEYSTEAD_TOKEN.", metavar="URL"
+)
+_spec_set = click.option(
+    "--spec-set", metavar="NAME", help="The set that owns these objects; default: the name of the directory or file."
+)
+_paths = click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH...",
+    help="Files, directories, or -.",
+)
+_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+_name = click.argument("name", help="A name, key id, alias/NAME or ARN.")
+
+
+def _client_options(command: _F) -> _F:
+    return _url(_json(command))
+
+
+class _KindName(click.ParamType[str]):
+    """``keys``, ``key``, ``keystores``, ...; answers the name of the kind."""
+
+    name = "kind"
+
+    def __init__(self, *, plural: bool) -> None:
+        self._offered = [word for word in _KINDS if word.endswith("s") == plural]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        kind = _KINDS.get(str(value).lower().replace("-", "").replace("_", ""))
+        if kind is None:
+            self.fail(f"there is no kind {value!r}; there are {', '.join(self._offered)}", param, ctx)
+        return kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG002
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in self._offered if word.startswith(incomplete)]
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="keystead %(version)s")
+@click.pass_context
+def keystead(context: click.Context) -> None:
+    """Declare cryptographic keys and key stores, and have a server make it so."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+# ---- desired state ---------------------------------------------------------------------------------------------------
+
+
+@keystead.command()
+@_paths
+@_json
+def validate(paths: tuple[Path, ...], as_json: bool) -> int:
+    """Check spec files without a server."""
+    from controlplane.cli import plan as commands
+    from controlplane.cli.output import Output
+
+    return commands.validate(paths, Output(json=as_json))
+
+
+@keystead.command()
+@_paths
+@_spec_set
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 0: nothing to do, 1: error, 2: changes.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON to FILE, too.")
+@_client_options
+def plan(
+    *,
+    paths: tuple[Path, ...],
+    spec_set: str | None,
+    detailed_exitcode: bool,
+    out: Path | None,
+    url: str | None,
+    as_json: bool,
+) -> int:
+    """Show what an apply would do. Changes nothing."""
+    from controlplane.cli import plan as commands
+    from controlplane.cli.output import Output
+
+    output = Output(json=as_json)
+    return commands.plan(paths, output, url=url, spec_set=spec_set, detailed_exitcode=detailed_exitcode, out=out)
+
+
+@keystead.command()
+@click.argument(
+    "paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH...]", help="Files, directories, or -."
+)
+@_spec_set
+@click.option("--plan", "plan_id", metavar="ID", help="Apply exactly this plan, instead of planning anew.")
+@_yes
+@click.option("--no-wait", is_flag=True, help="Do not wait until the objects are as declared.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait.",
+)
+@_client_options
+def apply(
+    *,
+    paths: tuple[Path, ...],
+    spec_set: str | None,
+    plan_id: str | None,
+    yes: bool,
+    no_wait: bool,
+    timeout: float,
+    url: str | None,
+    as_json: bool,
+) -> int:
+    """Plan, ask, write desired state, and wait until it holds."""
+    from controlplane.cli import plan as commands
+    from controlplane.cli.output import Output
+
+    return commands.apply(
+        paths,
+        Output(json=as_json),
+        url=url,
+        spec_set=spec_set,
+        plan_id=plan_id,
+        yes=yes,
+        wait=not no_wait,
+        timeout=timeout,
+    )
+
+
+@keystead.command()
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+def schema(as_json: bool) -> int:
+    """Print the JSON Schema of spec files."""
+    from controlplane.cli import objects as commands
+    from controlplane.cli.output import Output
+
+    return commands.schema(Output(json=as_json))
+
+
+# ---- objects ---------------------------------------------------------------------------------------------------------
+
+
+@keystead.command()
+@click.argument("kind", type=_KindName(plural=True), metavar="keys|keystores|principals")
+@click.argument("name", required=False, help="One of them; a key also by key id, alias/NAME or ARN.")
+@click.option("--spec-set", metavar="NAME", help="Only what this spec set owns.")
+@_client_options
+def get(kind: str, name: str | None, spec_set: str | None, url: str | None, as_json: bool) -> int:
+    """List objects."""
+    from controlplane.cli import objects as commands
+    from controlplane.cli.output import Output
+
+    if name is not None and spec_set is not None:
+        raise click.UsageError("give a name or --spec-set, not both")
+    return commands.get(_kind(kind), name, Output(json=as_json), url=url, spec_set=spec_set)
+
+
+@keystead.command()
+@click.argument("kind", type=_KindName(plural=False), metavar="key|keystore|principal")
+@_name
+@_client_options
+def describe(kind: str, name: str, url: str | None, as_json: bool) -> int:
+    """Show everything about one object."""
+    from controlplane.cli import objects as commands
+    from controlplane.cli.output import Output
+
+    return commands.describe(_kind(kind), name, Output(json=as_json), url=url)
+
+
+# ---- keys ------------------------------------------------------------------------------------------------------------
+
+
+def _act(action: KeyAction, name: str, url: str | None, as_json: bool, **options: Any) -> int:
+    from controlplane.cli import objects as commands
+    from controlplane.cli.output import Output
+
+    return commands.act(action, name, Output(json=as_json), url=url, **options)
+
+
+@keystead.command()
+@_name
+@_client_options
+def enable(name: str, url: str | None, as_json: bool) -> int:
+    """Let a key be used again."""
+    return _act("enable", name, url, as_json)
+
+
+@keystead.command()
+@_name
+@_client_options
+def disable(name: str, url: str | None, as_json: bool) -> int:
+    """Refuse every use of a key, until it is enabled."""
+    return _act("disable", name, url, as_json)
+
+
+@keystead.command()
+@_name
+@click.option(
+    "--window-days", type=click.IntRange(7, 30), metavar="7..30", help="Default: the window that the key declares."
+)
+@_yes
+@_client_options
+def delete(name: str, window_days: int | None, yes: bool, url: str | None, as_json: bool) -> int:
+    """Schedule a key for deletion. Nothing is destroyed before its window has passed."""
+    return _act("schedule-deletion", name, url, as_json, window_days=window_days, yes=yes)
+
+
+@keystead.command("cancel-deletion")
+@_name
+@_client_options
+def cancel_deletion(name: str, url: str | None, as_json: bool) -> int:
+    """Keep a key that is pending deletion."""
+    return _act("cancel-deletion", name, url, as_json)
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------------
+
+
+@keystead.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=8470, show_default=True, help="0 takes a free one.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="D", help="Where data is kept.")
+def dev(port: int, data_dir: Path | None) -> None:
+    """Run a server for a laptop or a CI job: loopback, known credentials."""
+    from controlplane.cli import serve as servers
+
+    servers.dev(port, data_dir)
+
+
+@keystead.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--account", metavar="ID", help="Twelve digits.")
+@click.option(
+    "--region", "regions", multiple=True, metavar="R", help="May be given several times; the first is the default."
+)
+@click.option("--root-key", type=click.Choice(["file", "passphrase"]), default="file", show_default=True)
+@click.option("--passphrase-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:8470.")
+@_json
+def init(
+    *,
+    directory: Path,
+    account: str | None,
+    regions: tuple[str, ...],
+    root_key: str,
+    passphrase_file: Path | None,
+    listen: str | None,
+    as_json: bool,
+) -> None:
+    """Make a new server in DIR. Its administrator's credentials are shown once."""
+    from controlplane.cli import serve as servers
+    from controlplane.cli.output import Output
+    from controlplane.report import Line
+
+    made = servers.init(
+        directory, account=account, regions=regions, root_key=root_key, passphrase_file=passphrase_file, listen=listen
+    )
+    lines = [
+        f"A new Keystead is in {directory}. Start it with: keystead serve --config {made['settings']}",
+        "Its administrator's credentials, shown this once:",
+        "",
+        f"export KEYSTEAD_URL={made['url']}",
+        f"export KEYSTEAD_TOKEN={made['token']}",
+        f"export AWS_ENDPOINT_URL_KMS={made['url']}",
+        f"export AWS_REGION={made['regions'][0]}",
+        f"export AWS_ACCESS_KEY_ID={made['accessKeyId']}",
+        f"export AWS_SECRET_ACCESS_KEY={made['secretAccessKey']}",
+    ]
+    Output(json=as_json).answer(made, map(Line, lines))
+
+
+@keystead.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, metavar="FILE", help="As `init` made it.")
+def serve(config: Path) -> None:
+    """Run a server."""
+    from controlplane.cli import serve as servers
+
+    servers.serve(config)
+
+
+# ---- shell -----------------------------------------------------------------------------------------------------------
+
+
+@keystead.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+def completion(shell: str, as_json: bool) -> int:
+    """Print a completion script, to be sourced by the shell."""
+    from controlplane.cli import objects as commands
+    from controlplane.cli.output import Output
+
+    return commands.completion(shell, keystead, Output(json=as_json))
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def run() -> None:
+    """The console entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an old encoding gets escapes for what it cannot show, no traceback
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command. Answers its exit code; whatever happens, says what."""
+    try:
+        code = keystead.main(list(arguments), prog_name="keystead", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would complain
+        return EXIT_ERROR
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        return _fail(error, as_json="--json" in arguments)
+
+
+def _fail(error: Exception, *, as_json: bool) -> int:
+    from controlplane.cli.output import Output
+
+    output = Output(json=as_json)
+    match error:
+        case KeysteadError():
+            output.error(error)
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "keystead"
+            message = error.format_message().rstrip(".").replace("\n", " ")
+            end = "" if message.endswith("?") else ";"
+            output.error(InvalidInput(f"{message[:1].lower()}{message[1:]}{end} see {command} --help"))
+        case click.ClickException():
+            output.error(InvalidInput(error.format_message()))
+        case _:
+            output.error(_Bug(_bug(error)))
+            return EXIT_BUG
+    return EXIT_ERROR
+
+
+class _Bug(KeysteadError):
+    """What should not have happened. Its own message may hold anything, so only its type and place are told."""
+
+
+def _bug(error: Exception) -> str:
+    if os.environ.get("KEYSTEAD_DEBUG") == "1":
+        return f"unexpected {type(error).__name__}; this is a bug\n{''.join(traceback.format_exception(error))}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return f"unexpected {type(error).__name__} at {where}; this is a bug (KEYSTEAD_DEBUG=1 shows more)"
+
+
+def _kind(name: str) -> Kind:
+    from controlplane.schema.meta import Kind
+
+    return Kind(name)

@@ -1,0 +1,346 @@
+"""The composition root: builds a server from settings, and the only module that sees store, key stores, reconciler and
+API together.
+
+Who calls it: ``keystead dev``, ``init`` and ``serve``; tests. Guarantees: it listens only after the root key has opened
+the standard key store and the database passed its check; on SIGTERM it stops accepting, lets running requests and
+passes finish, and closes in the reverse order of opening.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+
+from controlplane.access.authentication import ADMIN_PRINCIPAL, Authenticator
+from controlplane.access.sealing import Sealer
+from controlplane.api.app import Doors
+from controlplane.api.services import Services
+from controlplane.clock import Clock
+from controlplane.domain.names import principal_arn
+from controlplane.errors import KeysteadError, StartupRefused
+from controlplane.keystores.calls import Calls
+from controlplane.keystores.connections import Connections
+from controlplane.reconcile.runtime import Runtime
+from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
+from controlplane.schema.meta import KeyStore, Kind
+from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus, PrincipalType
+from controlplane.settings import Settings
+from controlplane.store import facts, objects, people
+from controlplane.store.audit import AuditJournal
+from controlplane.store.catalog import Catalog
+from controlplane.store.changes import ChangeSignal
+from controlplane.store.database import Database
+from controlplane.store.material import StoredPluginState
+from controlplane.usage.perform import Usage
+from plugins.sdk import PluginState, SecretBytes
+
+DATABASE_FILE: Final = "keystead.db"
+AUDIT_DIRECTORY: Final = "audit"
+GRACE_SECONDS: Final = 5
+
+log = structlog.get_logger("keystead.server")
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """Credentials of a new server's administrator. They are shown once and stored sealed or as a digest."""
+
+    access_key_id: str
+    secret_access_key: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Issued({self.access_key_id})"
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(settings: Settings, *, ready: Callable[[int], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. ``ready`` is told the port. Raises :class:`StartupRefused` before listening."""
+    import uvloop
+
+    configure_logging(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, ready=ready))
+
+
+async def serve(settings: Settings, *, clock: Clock | None = None, ready: Callable[[int], None] | None = None) -> None:
+    """The same on a running event loop."""
+    listener = _listen(settings)
+    try:
+        async with running(settings, clock=clock) as services:
+            config = uvicorn.Config(
+                Doors(services),
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # a client must not choose the source address of its audit records
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                ssl_certfile=settings.tls.certificate if settings.tls else None,
+                ssl_keyfile=settings.tls.key if settings.tls else None,
+            )
+            server = uvicorn.Server(config)
+            loop = asyncio.get_running_loop()
+
+            def stop() -> None:
+                services.stopping.set()
+                server.should_exit = True
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            config.load()
+            await _serve_quietly(server, listener, ready)
+    finally:
+        listener.close()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Services]:
+    """Everything but the listener: opened in order, closed in reverse."""
+    clock = clock or Clock()
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database(settings.directory / DATABASE_FILE)
+        if not database.path.exists():
+            raise StartupRefused(
+                f"there is no Keystead in {settings.directory} ({DATABASE_FILE} is missing); make one: keystead init"
+            )
+        database.open()
+        stack.callback(database.close)
+        _check_account(database, settings)
+        server_id = await database.write(lambda tx: facts.put_once(tx, "server-id", str(uuid.uuid4())))
+
+        audit = AuditJournal(settings.directory / AUDIT_DIRECTORY)
+        audit.open()
+        stack.push_async_callback(audit.close)
+
+        connections = Connections(state_of(database), clock)
+        calls = Calls(connections)
+        stack.push_async_callback(_close_all, calls)
+        await _open_standard(database, calls, settings, clock)
+        sealer = Sealer(database, calls)
+        await sealer.open()
+        if settings.dev is not None:
+            await _ensure_administrator(database, settings, clock)
+
+        changes = ChangeSignal(database)
+        changes.start()
+        stack.push_async_callback(changes.stop)
+        catalog = Catalog(database)
+        runtime = Runtime(database, calls, clock, audit, changes, lambda store: store_options(store, settings))
+        await runtime.start()
+        stack.push_async_callback(runtime.stop)
+        yield Services(
+            settings=settings,
+            server_id=server_id,
+            clock=clock,
+            database=database,
+            catalog=catalog,
+            calls=calls,
+            signal=changes,
+            authenticator=Authenticator(
+                database, catalog, sealer, clock, account=settings.account, regions=settings.regions, dev=settings.dev
+            ),
+            usage=Usage(database, catalog, audit, clock, account=settings.account),
+            look_at=runtime.look_at,
+            stopping=asyncio.Event(),
+        )
+
+
+# ---- a new server ----------------------------------------------------------------------------------------------------
+
+
+async def provision(settings: Settings, *, clock: Clock | None = None) -> Issued:
+    """Make a new server in an empty data directory: root key, database, administrator. Shows the credentials once.
+
+    Raises :class:`StartupRefused` if the directory already holds one; then nothing was changed.
+    """
+    clock = clock or Clock()
+    path = settings.directory / DATABASE_FILE
+    if path.exists():
+        raise StartupRefused(f"{settings.directory} already holds a Keystead; nothing was changed")
+    settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Built under another name and renamed at the end: a half-made server is never mistaken for a whole one.
+    draft = path.with_name(path.name + ".new")
+    for leftover in settings.directory.glob(draft.name + "*"):
+        leftover.unlink()
+    database = Database(draft)
+    database.open()
+    calls = Calls(Connections(state_of(database), clock))
+    try:
+        connection = calls.connections.prepare(STANDARD, STANDARD, settings.standard)
+        await calls.provision(connection)
+        await _open_standard(database, calls, settings, clock)
+        sealer = Sealer(database, calls)
+        await sealer.open()
+        issued = Issued(
+            access_key_id="AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16)),
+            secret_access_key=secrets.token_urlsafe(30),
+            token=secrets.token_urlsafe(32),
+        )
+        await _ensure_administrator(database, settings, clock)
+        sealed = await sealer.seal(issued.access_key_id, SecretBytes(issued.secret_access_key.encode()))
+        now = clock.now()
+        await database.write(lambda tx: facts.put_once(tx, "account", settings.account))
+        await database.write(
+            lambda tx: people.add_access_key(
+                tx, access_key_id=issued.access_key_id, principal=ADMIN_PRINCIPAL, sealed_secret=sealed, now=now
+            )
+        )
+        await database.write(
+            lambda tx: people.add_bearer_token(tx, token=issued.token, principal=ADMIN_PRINCIPAL, now=now)
+        )
+    except KeysteadError as error:
+        raise StartupRefused(error.message) from None
+    finally:
+        await _close_all(calls)
+        database.close()
+    draft.rename(path)
+    return issued
+
+
+def state_of(database: Database) -> Callable[[str], PluginState]:
+    """Where the plugin of a key store keeps its small durable blobs."""
+    return lambda store: StoredPluginState(database, store)
+
+
+def store_options(store: KeyStore, settings: Settings) -> dict[str, Any]:
+    """Options of a key store: declared ones, but the standard store's come from the settings."""
+    return settings.standard if store.metadata.name == STANDARD else store.spec.plugin_options()
+
+
+def configure_logging(level: str) -> None:
+    """Structured lines on standard error; nothing else writes there."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        logger_factory=structlog.WriteLoggerFactory(file=_stderr()),
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------------
+
+
+async def _open_standard(database: Database, calls: Calls, settings: Settings, clock: Clock) -> None:
+    """Open the store without which nothing works, before anything listens, and declare it if it is new."""
+    connection = calls.connections.prepare(STANDARD, STANDARD, settings.standard)
+    try:
+        capabilities = await calls.open(connection)
+    except KeysteadError as error:
+        raise StartupRefused(f"the standard key store does not open: {error.message}") from None
+    calls.connections.install(connection)
+    now = clock.now()
+    if database.read(lambda tx: objects.get_named(tx, Kind.KEY_STORE, STANDARD)) is None:
+        specs = {spec: tuple(sorted(usages)) for spec, usages in sorted(capabilities.key_specs.items())}
+        status = KeyStoreStatus(created_at=now, connection=ConnectionState.CONNECTED, key_specs=specs)
+        await database.write(
+            lambda tx: objects.insert(
+                tx,
+                now=now,
+                kind=Kind.KEY_STORE,
+                uid=str(uuid.uuid4()),
+                name=STANDARD,
+                spec=DesiredKeyStore(type=STANDARD),
+                status=status,
+            )
+        )
+
+
+async def _ensure_administrator(database: Database, settings: Settings, clock: Clock) -> None:
+    now = clock.now()
+    if database.read(lambda tx: objects.get_named(tx, Kind.PRINCIPAL, ADMIN_PRINCIPAL)) is not None:
+        return
+    arn = principal_arn(settings.account, PrincipalType.USER, ADMIN_PRINCIPAL)
+    await database.write(
+        lambda tx: objects.insert(
+            tx,
+            now=now,
+            kind=Kind.PRINCIPAL,
+            uid=str(uuid.uuid4()),
+            name=ADMIN_PRINCIPAL,
+            spec=DesiredPrincipal(description="Administrator made with this server", administrator=True),
+            status=PrincipalStatus(arn=arn, created_at=now),
+        )
+    )
+
+
+def _check_account(database: Database, settings: Settings) -> None:
+    held = database.read(lambda tx: facts.get(tx, "account"))
+    if held is not None and held != settings.account:
+        raise StartupRefused(
+            f"this data directory belongs to account {held}, the settings say {settings.account}; "
+            "ARNs of existing keys would change, so the server does not start"
+        )
+
+
+async def _close_all(calls: Calls) -> None:
+    for name in calls.connections.names():
+        connection = calls.connections.take(name)
+        if connection is not None:
+            await calls.close(connection)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise StartupRefused(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    listener.listen(1024)
+    listener.setblocking(False)
+    if settings.tls is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls.certificate, settings.tls.key)
+        except (OSError, ssl.SSLError) as error:
+            listener.close()
+            raise StartupRefused(f"the TLS certificate and key cannot be used: {error}") from None
+    return listener
+
+
+async def _serve_quietly(server: uvicorn.Server, listener: socket.socket, ready: Callable[[int], None] | None) -> None:
+    """Serve on our listener, with our signal handlers instead of uvicorn's."""
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets=[listener])
+    if server.should_exit:
+        return
+    if ready is not None:
+        ready(listener.getsockname()[1])
+    await server.main_loop()
+    await server.shutdown(sockets=[listener])
+
+
+def _stderr() -> Any:
+    import sys
+
+    return sys.stderr
+
+
+def data_directory(default: Path | None) -> Path:
+    """Where ``keystead dev`` keeps its data."""
+    return default if default is not None else Path("keystead-data")
+
+
+__all__ = ["Issued", "data_directory", "provision", "run", "running", "serve"]
