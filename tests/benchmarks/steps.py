@@ -21,9 +21,11 @@ import uvloop
 
 from controlplane import server
 from controlplane.access.authorise import authorise
-from controlplane.api.kms import door, shapes
+from controlplane.api.kms import door
 from controlplane.api.kms.door import KmsDoor
 from controlplane.api.kms.operations import OPERATIONS
+from controlplane.api.kms.shapes import crypto as shapes
+from controlplane.api.kms.shapes.enums import EncryptionAlgorithmSpec
 from controlplane.api.services import Services
 from controlplane.domain import lifecycle
 from controlplane.schema.keys import Algorithm
@@ -103,7 +105,9 @@ class _Steps:
         algorithm = Algorithm.SYMMETRIC_DEFAULT
         plugin = at.calls.connections.get("standard").plugin
         blob = head + await at.calls.encrypt("standard", ref, algorithm, asked.plaintext, aad)
-        answer = shapes.EncryptResponse(ciphertext_blob=blob, key_id=record.arn, encryption_algorithm=algorithm)
+        answer = shapes.EncryptResponse(
+            ciphertext_blob=blob, key_id=record.arn, encryption_algorithm=EncryptionAlgorithmSpec.SYMMETRIC_DEFAULT
+        )
         encoded = door._encode(answer)
         usage: Any = at.usage
         request = Request(caller, "Encrypt", None)

@@ -728,7 +728,7 @@ def policy(principal: str = f"arn:aws:iam::{ACCOUNT}:root", **more: Any) -> dict
         json.dumps(policy()),
         json.dumps(policy(), indent=7) + "\n\t ",
         json.dumps(dict(reversed(policy().items()))),
-        json.dumps(policy(Sid="\u00fc \U0001f511"), ensure_ascii=False),
+        json.dumps(policy(Sid="\u00fc \u00bf"), ensure_ascii=False),
         json.dumps(policy(Sid="\u00fc \u2028")),
     ],
     ids=["plain", "spaces", "reordered", "unicode", "escapes"],

@@ -6,8 +6,8 @@ import re
 from typing import cast
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import shapes
 from controlplane.api.kms.keys import read_marker, write_marker
+from controlplane.api.kms.shapes import aliases as shapes
 from controlplane.api.services import Services
 from controlplane.domain.names import alias_arn
 from controlplane.errors import AlreadyExists, InvalidAliasName, InvalidInput, LimitExceeded, NotFound
@@ -19,6 +19,7 @@ from controlplane.store.database import Tx
 from controlplane.usage.perform import Request
 
 MAX_ALIASES = 50
+ALIASES_IN_A_PAGE = 50
 PREFIX = "alias/"
 RESERVED = "aws/"
 
@@ -69,11 +70,11 @@ async def list_aliases(at: Services, caller: Caller, request: shapes.ListAliases
     account = at.settings.account
 
     async def work(uid: str | None = None) -> shapes.ListAliasesResponse:
-        after = read_marker(request.marker)
+        after, limit = read_marker(request.marker), request.limit or ALIASES_IN_A_PAGE
         rows = await at.database.scan(
-            lambda tx: objects.list_aliases(tx, caller.region, uid=uid, after=after, limit=request.limit + 1)
+            lambda tx: objects.list_aliases(tx, caller.region, uid=uid, after=after, limit=limit + 1)
         )
-        page, more = rows[: request.limit], len(rows) > request.limit
+        page, more = rows[:limit], len(rows) > limit
         entries = [
             shapes.AliasListEntry(
                 alias_name=PREFIX + row.name,

@@ -6,7 +6,9 @@ Source: the AWS KMS API reference of each operation.
 from __future__ import annotations
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import shapes
+from controlplane.api.kms.shapes import crypto as shapes
+from controlplane.api.kms.shapes.base import RecipientInfo
+from controlplane.api.kms.shapes.enums import DataKeySpec, EncryptionAlgorithmSpec
 from controlplane.api.services import Services
 from controlplane.errors import (
     DryRunPassed,
@@ -22,30 +24,31 @@ from controlplane.store.catalog import KeyRecord
 from controlplane.usage import envelope, operations
 from controlplane.usage.perform import Request
 
-DATA_KEY_BYTES = {"AES_256": 32, "AES_128": 16}
+DATA_KEY_BYTES = {DataKeySpec.AES_256: 32, DataKeySpec.AES_128: 16}
 MAX_CONTEXT_CHARACTERS = 8192
 
 
 async def encrypt(at: Services, caller: Caller, request: shapes.EncryptRequest) -> shapes.EncryptResponse:
-    context, algorithm = (
-        _context(request.encryption_context, request.encryption_algorithm),
-        request.encryption_algorithm,
-    )
+    spec = request.encryption_algorithm or EncryptionAlgorithmSpec.SYMMETRIC_DEFAULT
+    algorithm = Algorithm(spec)
+    context = _context(request.encryption_context, algorithm)
 
     async def work(record: KeyRecord) -> shapes.EncryptResponse:
         blob = await operations.encrypt(at.calls, record, request.plaintext, algorithm, context)
         _stop_if_dry(request.dry_run)
-        return shapes.EncryptResponse(ciphertext_blob=blob, key_id=record.arn, encryption_algorithm=algorithm)
+        return shapes.EncryptResponse(ciphertext_blob=blob, key_id=record.arn, encryption_algorithm=spec)
 
     return await at.usage.on_key(Request(caller, "Encrypt", context), request.key_id, work)
 
 
 async def decrypt(at: Services, caller: Caller, request: shapes.DecryptRequest) -> shapes.DecryptResponse:
+    blob = request.ciphertext_blob
+    if blob is None:
+        raise InvalidInput("CiphertextBlob must be specified.")
     _no_recipient(request.recipient)
-    context, algorithm = (
-        _context(request.encryption_context, request.encryption_algorithm),
-        request.encryption_algorithm,
-    )
+    spec = request.encryption_algorithm or EncryptionAlgorithmSpec.SYMMETRIC_DEFAULT
+    algorithm = Algorithm(spec)
+    context = _context(request.encryption_context, algorithm)
     symmetric = algorithm is Algorithm.SYMMETRIC_DEFAULT
 
     def named_by_blob() -> KeyRecord:
@@ -53,19 +56,22 @@ async def decrypt(at: Services, caller: Caller, request: shapes.DecryptRequest) 
             raise InvalidInput(
                 "KeyId is required to decrypt a ciphertext that was encrypted under an asymmetric KMS key."
             )
-        record = at.catalog.key(caller.region, envelope.take_apart(request.ciphertext_blob).key_id)
+        record = at.catalog.key(caller.region, envelope.take_apart(blob).key_id)
         if record is None:
             # The key is not here (any more), or octets of the blob were changed: the same answer for both.
             raise InvalidCiphertext("")
         return record
 
     async def work(record: KeyRecord) -> shapes.DecryptResponse:
-        if symmetric and envelope.take_apart(request.ciphertext_blob).key_id != record.key.status.key_id:
+        if symmetric and envelope.take_apart(blob).key_id != record.key.status.key_id:
             raise IncorrectKey("The key ID in the request does not identify a CMK that can perform this operation.")
-        plaintext, material_id = await operations.decrypt(at.calls, record, request.ciphertext_blob, algorithm, context)
+        plaintext, material_id = await operations.decrypt(at.calls, record, blob, algorithm, context)
         _stop_if_dry(request.dry_run)
         return shapes.DecryptResponse(
-            key_id=record.arn, plaintext=plaintext, encryption_algorithm=algorithm, key_material_id=material_id
+            key_id=record.arn,
+            plaintext=plaintext,
+            encryption_algorithm=spec,
+            key_material_id=material_id,
         )
 
     return await at.usage.on_key(Request(caller, "Decrypt", context), request.key_id or named_by_blob, work)
@@ -121,18 +127,13 @@ def _context(context: dict[str, str] | None, algorithm: Algorithm) -> dict[str, 
 def _data_key_length(request: shapes.GenerateDataKeyRequest) -> int:
     if (request.number_of_bytes is None) == (request.key_spec is None):
         raise InvalidInput("Please specify either number of bytes or key spec.")
-    if request.number_of_bytes is not None:
-        return request.number_of_bytes
-    length = DATA_KEY_BYTES.get(request.key_spec or "")
-    if length is None:
-        raise InvalidInput(
-            f"1 validation error detected: Value '{request.key_spec}' at 'keySpec' failed to satisfy constraint: "
-            "Member must satisfy enum value set: [AES_256, AES_128]"
-        )
-    return length
+    if request.key_spec is not None:
+        return DATA_KEY_BYTES[request.key_spec]
+    assert request.number_of_bytes is not None
+    return request.number_of_bytes
 
 
-def _no_recipient(recipient: shapes.Recipient | None) -> None:
+def _no_recipient(recipient: RecipientInfo | None) -> None:
     if recipient is not None:
         raise Unsupported("Recipient (AWS Nitro Enclaves) is not supported by this version of Keystead.")
 

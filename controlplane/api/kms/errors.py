@@ -5,11 +5,13 @@ Source: the exceptions and their HTTP status codes in the KMS service model; the
 
 from __future__ import annotations
 
+import ast
 import re
 
 import msgspec
 
 from controlplane import errors
+from controlplane.api.kms.shapes.base import model_pattern
 
 _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.InvalidArn, "InvalidArnException", 400),
@@ -79,6 +81,7 @@ def exception_of(error: Exception) -> AwsException:
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>\w+)`")
+_NULL = re.compile(r"^Expected `[^`]+`, got `null`")
 _CONSTRAINTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"^Expected `(?:str|bytes|array)` of length >= (\d+)"),
@@ -106,12 +109,19 @@ def _validation(message: str) -> AwsException:
     if missing:
         name = f"{path}.{missing['name']}" if path else missing["name"]
         return _constraint(name, "Value null", "Member must not be null")
+    if _NULL.match(message):
+        return _constraint(path, "Value null", "Member must not be null")
     for pattern, text in _CONSTRAINTS:
         match = pattern.match(message)
         if match:
-            limits = match.groups()
+            limits = [_as_in_the_model(limit) for limit in match.groups()]
             return _constraint(path, "Value", text.format(*limits))
     return AwsException("SerializationException", f"The member {path or 'of the request'} has the wrong type.", 400)
+
+
+def _as_in_the_model(limit: str) -> str:
+    """A limit of a msgspec message: a number, or the repr of a pattern."""
+    return model_pattern(ast.literal_eval(limit)) if limit[:1] in "'\"" else limit
 
 
 def _constraint(path: str, value: str, text: str) -> AwsException:

@@ -12,7 +12,9 @@ from datetime import datetime
 
 from controlplane.access.authorise import key_policy
 from controlplane.access.caller import Caller
-from controlplane.api.kms import shapes
+from controlplane.api.kms.shapes import keys as shapes
+from controlplane.api.kms.shapes.base import Tag
+from controlplane.api.kms.shapes.enums import KeyManagerType, MultiRegionKeyType
 from controlplane.api.services import Services
 from controlplane.domain import capabilities, policy
 from controlplane.domain.names import key_arn
@@ -36,6 +38,8 @@ from plugins.sdk.vocabulary import KEY_SPECS
 
 MAX_TAGS = 50
 DEFAULT_WINDOW_DAYS = 30
+KEYS_IN_A_PAGE = 100
+TAGS_IN_A_PAGE = 50
 
 _ALGORITHM_MEMBER: Mapping[KeyUsage, str] = {
     KeyUsage.ENCRYPT_DECRYPT: "encryption_algorithms",
@@ -46,7 +50,7 @@ _ALGORITHM_MEMBER: Mapping[KeyUsage, str] = {
 }
 
 
-async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> shapes.KeyMetadataResponse:
+async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> shapes.CreateKeyResponse:
     async def work() -> Key:
         desired = _desired(at, caller, request)
         now = at.clock.now()
@@ -56,24 +60,24 @@ async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequ
 
     key = await at.usage.on_account(Request(caller, "CreateKey"), work)
     at.catalog.refresh()
-    return shapes.KeyMetadataResponse(key_metadata=_metadata(at, caller, key.status.key_id))
+    return shapes.CreateKeyResponse(key_metadata=_metadata(at, caller, key.status.key_id))
 
 
-async def describe_key(at: Services, caller: Caller, request: shapes.DescribeKeyRequest) -> shapes.KeyMetadataResponse:
+async def describe_key(at: Services, caller: Caller, request: shapes.DescribeKeyRequest) -> shapes.DescribeKeyResponse:
     async def work(record: KeyRecord) -> shapes.KeyMetadata:
         return metadata_of(at, record)
 
-    return shapes.KeyMetadataResponse(
+    return shapes.DescribeKeyResponse(
         key_metadata=await at.usage.on_key(Request(caller, "DescribeKey"), request.key_id, work)
     )
 
 
 async def list_keys(at: Services, caller: Caller, request: shapes.ListKeysRequest) -> shapes.ListKeysResponse:
     async def work() -> shapes.ListKeysResponse:
-        after = read_marker(request.marker)
-        found = await at.database.scan(lambda tx: objects.key_ids(tx, caller.region, after, request.limit + 1))
-        page = found[: request.limit]
-        more = len(found) > request.limit
+        after, limit = read_marker(request.marker), request.limit or KEYS_IN_A_PAGE
+        found = await at.database.scan(lambda tx: objects.key_ids(tx, caller.region, after, limit + 1))
+        page = found[:limit]
+        more = len(found) > limit
         entries = [
             shapes.KeyListEntry(key_id=key_id, key_arn=key_arn(caller.region, at.settings.account, key_id))
             for key_id in page
@@ -85,11 +89,11 @@ async def list_keys(at: Services, caller: Caller, request: shapes.ListKeysReques
     return await at.usage.on_account(Request(caller, "ListKeys"), work)
 
 
-async def enable_key(at: Services, caller: Caller, request: shapes.KeyIdRequest) -> None:
+async def enable_key(at: Services, caller: Caller, request: shapes.EnableKeyRequest) -> None:
     await _switch(at, caller, request.key_id, "EnableKey", enabled=True)
 
 
-async def disable_key(at: Services, caller: Caller, request: shapes.KeyIdRequest) -> None:
+async def disable_key(at: Services, caller: Caller, request: shapes.DisableKeyRequest) -> None:
     await _switch(at, caller, request.key_id, "DisableKey", enabled=False)
 
 
@@ -113,11 +117,13 @@ async def schedule_key_deletion(
     return await at.usage.on_key(Request(caller, "ScheduleKeyDeletion"), _not_alias(request.key_id), work)
 
 
-async def cancel_key_deletion(at: Services, caller: Caller, request: shapes.KeyIdRequest) -> shapes.KeyIdResponse:
-    async def work(record: KeyRecord) -> shapes.KeyIdResponse:
+async def cancel_key_deletion(
+    at: Services, caller: Caller, request: shapes.CancelKeyDeletionRequest
+) -> shapes.CancelKeyDeletionResponse:
+    async def work(record: KeyRecord) -> shapes.CancelKeyDeletionResponse:
         uid, now = record.key.metadata.uid, at.clock.now()
         await at.database.write(lambda tx: keys.cancel_deletion(tx, uid, now=now))
-        return shapes.KeyIdResponse(key_id=record.arn)
+        return shapes.CancelKeyDeletionResponse(key_id=record.arn)
 
     return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), _not_alias(request.key_id), work)
 
@@ -126,11 +132,11 @@ async def list_resource_tags(
     at: Services, caller: Caller, request: shapes.ListResourceTagsRequest
 ) -> shapes.ListResourceTagsResponse:
     async def work(record: KeyRecord) -> shapes.ListResourceTagsResponse:
-        after = read_marker(request.marker)
+        after, limit = read_marker(request.marker), request.limit or TAGS_IN_A_PAGE
         rest = [(name, value) for name, value in sorted(record.key.spec.tags.items()) if name > after or not after]
-        page, more = rest[: request.limit], len(rest) > request.limit
+        page, more = rest[:limit], len(rest) > limit
         return shapes.ListResourceTagsResponse(
-            tags=[shapes.Tag(tag_key=name, tag_value=value) for name, value in page],
+            tags=[Tag(tag_key=name, tag_value=value) for name, value in page],
             truncated=more,
             next_marker=write_marker(page[-1][0]) if more else None,
         )
@@ -142,7 +148,7 @@ async def get_key_policy(
     at: Services, caller: Caller, request: shapes.GetKeyPolicyRequest
 ) -> shapes.GetKeyPolicyResponse:
     async def work(record: KeyRecord) -> shapes.GetKeyPolicyResponse:
-        if request.policy_name != "default":
+        if request.policy_name not in (None, "default"):
             raise NotFound(f"No such policy exists: {request.policy_name}; the only policy of a key is default")
         return shapes.GetKeyPolicyResponse(policy=key_policy(record.key, at.settings.account), policy_name="default")
 
@@ -170,7 +176,7 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         key_usage=spec.key_usage,
         key_state=state,
         origin=spec.origin,
-        key_manager="CUSTOMER",
+        key_manager=KeyManagerType.CUSTOMER,
         customer_master_key_spec=spec.key_spec,
         key_spec=spec.key_spec,
         multi_region=spec.multi_region,
@@ -183,7 +189,7 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
     if spec.multi_region:
         region = spec.region or ""
         metadata.multi_region_configuration = shapes.MultiRegionConfiguration(
-            multi_region_key_type="PRIMARY",
+            multi_region_key_type=MultiRegionKeyType.PRIMARY,
             primary_key=shapes.MultiRegionKey(arn=key.status.arn, region=region),
             replica_keys=[],
         )
@@ -213,7 +219,7 @@ def read_marker(marker: str | None) -> str:
     return last
 
 
-def check_tags(tags: Sequence[shapes.Tag]) -> dict[str, str]:
+def check_tags(tags: Sequence[Tag]) -> dict[str, str]:
     """Tags as a mapping. Raises :class:`InvalidTags` or :class:`LimitExceeded` as AWS does."""
     result: dict[str, str] = {}
     for tag in tags:
@@ -275,9 +281,9 @@ def _desired(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> 
         key_spec=key_spec,
         key_usage=usage,
         origin=request.origin,
-        description=request.description,
+        description=request.description or "",
         multi_region=bool(request.multi_region),
-        tags=check_tags(request.tags),
+        tags=check_tags(request.tags or ()),
         policy=PolicySource(document=document) if document is not None else None,
     )
     completed, misfits = capabilities.complete(desired, store.spec.type, store.status.key_specs or None)

@@ -11,43 +11,47 @@ from typing import Any
 import msgspec
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import aliases, crypto, keys, shapes
+from controlplane.api.kms import aliases, crypto, keys
+from controlplane.api.kms.shapes import aliases as alias_shapes
+from controlplane.api.kms.shapes import crypto as crypto_shapes
+from controlplane.api.kms.shapes import keys as key_shapes
+from controlplane.api.kms.shapes.base import Shape
 from controlplane.api.services import Services
 
-Handler = Callable[[Services, Caller, Any], Awaitable[shapes.Shape | None]]
+Handler = Callable[[Services, Caller, Any], Awaitable[Shape | None]]
 
 
 class Operation(msgspec.Struct, frozen=True):
     """How one operation is decoded and handled."""
 
     name: str
-    request: type[shapes.Shape]
+    request: type[Shape]
     handle: Handler
     decode: Callable[[bytes], Any]
 
 
-def _operation(name: str, request: type[shapes.Shape], handle: Handler) -> Operation:
+def _operation(name: str, request: type[Shape], handle: Handler) -> Operation:
     return Operation(name, request, handle, msgspec.json.Decoder(request).decode)
 
 
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
     for operation in (
-        _operation("CancelKeyDeletion", shapes.KeyIdRequest, keys.cancel_key_deletion),
-        _operation("CreateAlias", shapes.CreateAliasRequest, aliases.create_alias),
-        _operation("CreateKey", shapes.CreateKeyRequest, keys.create_key),
-        _operation("Decrypt", shapes.DecryptRequest, crypto.decrypt),
-        _operation("DeleteAlias", shapes.DeleteAliasRequest, aliases.delete_alias),
-        _operation("DescribeKey", shapes.DescribeKeyRequest, keys.describe_key),
-        _operation("DisableKey", shapes.KeyIdRequest, keys.disable_key),
-        _operation("EnableKey", shapes.KeyIdRequest, keys.enable_key),
-        _operation("Encrypt", shapes.EncryptRequest, crypto.encrypt),
-        _operation("GenerateDataKey", shapes.GenerateDataKeyRequest, crypto.generate_data_key),
-        _operation("GenerateRandom", shapes.GenerateRandomRequest, crypto.generate_random),
-        _operation("GetKeyPolicy", shapes.GetKeyPolicyRequest, keys.get_key_policy),
-        _operation("ListAliases", shapes.ListAliasesRequest, aliases.list_aliases),
-        _operation("ListKeys", shapes.ListKeysRequest, keys.list_keys),
-        _operation("ListResourceTags", shapes.ListResourceTagsRequest, keys.list_resource_tags),
-        _operation("ScheduleKeyDeletion", shapes.ScheduleKeyDeletionRequest, keys.schedule_key_deletion),
+        _operation("CancelKeyDeletion", key_shapes.CancelKeyDeletionRequest, keys.cancel_key_deletion),
+        _operation("CreateAlias", alias_shapes.CreateAliasRequest, aliases.create_alias),
+        _operation("CreateKey", key_shapes.CreateKeyRequest, keys.create_key),
+        _operation("Decrypt", crypto_shapes.DecryptRequest, crypto.decrypt),
+        _operation("DeleteAlias", alias_shapes.DeleteAliasRequest, aliases.delete_alias),
+        _operation("DescribeKey", key_shapes.DescribeKeyRequest, keys.describe_key),
+        _operation("DisableKey", key_shapes.DisableKeyRequest, keys.disable_key),
+        _operation("EnableKey", key_shapes.EnableKeyRequest, keys.enable_key),
+        _operation("Encrypt", crypto_shapes.EncryptRequest, crypto.encrypt),
+        _operation("GenerateDataKey", crypto_shapes.GenerateDataKeyRequest, crypto.generate_data_key),
+        _operation("GenerateRandom", crypto_shapes.GenerateRandomRequest, crypto.generate_random),
+        _operation("GetKeyPolicy", key_shapes.GetKeyPolicyRequest, keys.get_key_policy),
+        _operation("ListAliases", alias_shapes.ListAliasesRequest, aliases.list_aliases),
+        _operation("ListKeys", key_shapes.ListKeysRequest, keys.list_keys),
+        _operation("ListResourceTags", key_shapes.ListResourceTagsRequest, keys.list_resource_tags),
+        _operation("ScheduleKeyDeletion", key_shapes.ScheduleKeyDeletionRequest, keys.schedule_key_deletion),
     )
 }

@@ -1,0 +1,1 @@
+"""Structures of the AWS KMS API, one module for each group of operations, spelled as in its service model."""
