@@ -82,6 +82,9 @@ _YAML_WORDS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+_TOO_DEEP: Final = (f"this is nested more than {MAX_DEPTH} deep", (), "no document needs that")
+
+
 class _Stop(Exception):
     """The rest of this document cannot be read."""
 
@@ -250,8 +253,8 @@ class _YamlReader:
         return found
 
     def _too_deep(self, event: Any) -> _Stop:
-        line = self.line + event.start_mark.line
-        return _Stop(f"this is nested more than {MAX_DEPTH} deep", "no document needs that", line)
+        message, _, hint = _TOO_DEEP
+        return _Stop(message, hint, self.line + event.start_mark.line)
 
     def _resolve(self, text: str, event: Any, frame: _Frame) -> Any:
         """A plain scalar by the core schema of YAML 1.2 (section 10.3.2)."""
@@ -311,6 +314,8 @@ def _path(frames: list[_Frame]) -> Path:
 def _yaml_mistake(error: yaml.MarkedYAMLError, text: str, base: int) -> Mistake:
     """A syntax error in our words. For something left open the place is where it begins."""
     problem = error.problem or "it cannot be read"
+    if "nesting depth" in problem:  # newer libyaml stops a flow collection by itself, before it tells us of it
+        return Mistake(*_TOO_DEEP, base + (error.problem_mark.line if error.problem_mark else 0) + 1)
     mark, opened = error.problem_mark, error.context_mark
     character = text[mark.index : mark.index + 1] if mark is not None else ""
     if "quoted scalar" in (error.context or "") and ("end of stream" in problem or "document indicator" in problem):

@@ -421,7 +421,8 @@ def test_options_of_a_key_store_are_never_repeated() -> None:
     "text", ["[" * 10_000, "a: " + "[" * 10_000 + "]" * 10_000, "{a: " * 5000, "- " * 5000, "? " * 5000]
 )
 def test_deep_yaml_is_refused(text: str) -> None:
-    assert told(text) == ["keys.yaml:1: document 1: this is nested more than 64 deep; no document needs that"]
+    (line,) = told(text)  # a parser with a limit of its own may stop before the document begins
+    assert line.replace("document 1: ", "") == "keys.yaml:1: this is nested more than 64 deep; no document needs that"
 
 
 @pytest.mark.parametrize(
