@@ -16,7 +16,7 @@ from controlplane.cli.output import Output, interactive
 from controlplane.errors import InvalidInput, KeysteadError
 from controlplane.report import Line, Style, describe_lines, moment, table_lines
 from controlplane.schema.keys import RefusedUse
-from controlplane.schema.meta import AnyObject, Key, Kind
+from controlplane.schema.meta import AnyObject, DeletionRequest, Key, Kind
 
 if TYPE_CHECKING:
     import click
@@ -115,14 +115,20 @@ def _done(action: KeyAction, key: Key) -> Line:
     name, deletion = key.metadata.name, key.metadata.deletion
     if action == "schedule-deletion" and deletion is not None:
         return Line(
-            f"Key {name} is scheduled for deletion: destroyed at {moment(deletion.due_at)} "
-            f"({deletion.window_days} days) unless cancelled with: keystead cancel-deletion {name}",
+            f"Key {name} is scheduled for deletion: destroyed {_when(deletion)} "
+            f"unless cancelled with: keystead cancel-deletion {name}",
             Style.DELETE,
         )
     if action == "cancel-deletion":
         enabled = "enabled" if key.spec.enabled else f"disabled; enable it with: keystead enable {name}"
         return Line(f"The deletion of key {name} is cancelled. It is {enabled}.", Style.GOOD)
     return Line(f"Key {name} is {'enabled' if key.spec.enabled else 'disabled'}.", Style.GOOD)
+
+
+def _when(deletion: DeletionRequest) -> str:
+    if deletion.due_at is None:
+        return f"{deletion.window_days} days after its last replica key is gone"
+    return f"at {moment(deletion.due_at)} ({deletion.window_days} days)"
 
 
 def schema(output: Output) -> int:

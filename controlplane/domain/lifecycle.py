@@ -163,7 +163,8 @@ def key_state(key: Key, connection: ConnectionState) -> KeyState:
     It is derived at every look and stored nowhere, so it cannot be stale: disabling a key works at once.
     """
     if key.metadata.deletion is not None:
-        return KeyState.PENDING_DELETION
+        waits = key.metadata.deletion.due_at is None
+        return KeyState.PENDING_REPLICA_DELETION if waits else KeyState.PENDING_DELETION
     if key.status.current is None:
         return KeyState.PENDING_IMPORT if key.spec.origin is Origin.EXTERNAL else KeyState.CREATING
     if connection is not ConnectionState.CONNECTED and key.spec.origin not in (Origin.AWS_KMS, Origin.EXTERNAL):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import cast
 
 import msgspec
 
@@ -151,6 +152,9 @@ def _write(
     assert spec is not None
     if change.action is Action.UPDATE:
         assert change.uid is not None
+        if isinstance(spec, DesiredKey):
+            key = cast(Key, objects.require(tx, change.uid))
+            return keys.put_spec(tx, key, spec, now, spec_set=spec_set or None)
         return objects.replace(tx, change.uid, now=now, spec=spec, spec_set=spec_set or None)
     desire = Desire(change.kind, change.name, spec)
     return _create(tx, desire, spec_set or None, account, now)

@@ -16,6 +16,7 @@ import msgspec
 
 from controlplane.domain import capabilities, policy
 from controlplane.domain.diff import FieldChange, field_changes
+from controlplane.domain.schedule import due_words
 from controlplane.errors import InvalidPolicy, InvalidSpec, Problem
 from controlplane.schema.documents import Document, Located, check
 from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, PolicySource
@@ -233,7 +234,7 @@ def _obstacle(
     if meta.deletion is not None:
         return (
             PlanReason.PENDING_DELETION,
-            f"it is pending deletion until {meta.deletion.due_at.isoformat()}; "
+            f"it is pending deletion until {due_words(meta.deletion)}; "
             f"run: keystead cancel-deletion {desire.name}, then plan again",
         )
     fixed = [change for change in changes if change.immutable]

@@ -6,7 +6,7 @@ Who calls it: ``keys``. Guarantee: the object leaves the store only after its ke
 from __future__ import annotations
 
 from controlplane.clock import Clock
-from controlplane.domain.schedule import deletion_due
+from controlplane.domain.schedule import deletion_due, due_words
 from controlplane.errors import Conflict
 from controlplane.reconcile.external import External
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key
@@ -45,7 +45,7 @@ class Deletion:
                 operation="DeleteKey",
                 resource=key.status.arn,
                 decision="allowed",
-                reason=f"scheduled by {deletion.requested_by}, due {deletion.due_at.isoformat()}",
+                reason=f"scheduled by {deletion.requested_by}, due {due_words(deletion)}",
             )
         )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from controlplane.clock import Clock
 from controlplane.domain.lifecycle import key_state
+from controlplane.domain.schedule import due_words
 from controlplane.errors import KeysteadError, KeyStoreUnavailable
 from controlplane.keystores.connections import Connections
 from controlplane.reconcile.deletion import Deletion
@@ -94,7 +95,7 @@ class KeyReconciler:
                 return Verdict(
                     ConditionStatus.TRUE,
                     Reason.UP_TO_DATE,
-                    f"destroyed at {deletion.due_at.isoformat()}",
+                    f"destroyed at {due_words(deletion)}",
                     due=deletion.due_at,
                 )
             self._connections.get(key.spec.key_store)

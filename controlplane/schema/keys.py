@@ -28,6 +28,8 @@ __all__ = [
     "PolicySource",
     "RefusedUse",
     "RotationSpec",
+    "RotationStatus",
+    "RotationType",
 ]
 
 
@@ -92,6 +94,8 @@ class DesiredKey(Frozen):
     description: Annotated[str, msgspec.Meta(max_length=8192)] = ""
     enabled: bool = True
     multi_region: bool = False
+    replica_of: Name | None = None
+    """The name of the multi-Region primary key that this key replicates into its Region."""
     aliases: tuple[Alias, ...] = ()
     tags: dict[
         Annotated[str, msgspec.Meta(min_length=1, max_length=128)], Annotated[str, msgspec.Meta(max_length=256)]
@@ -107,16 +111,43 @@ class MaterialState(StrEnum):
 
     CURRENT = "CURRENT"
     NON_CURRENT = "NON_CURRENT"
+    PENDING_ROTATION = "PENDING_ROTATION"
+    """It exists and the next rotation makes it current; nothing was encrypted under it yet."""
+    PENDING_MULTI_REGION_IMPORT_AND_ROTATION = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
+
+
+class RotationType(StrEnum):
+    """What made a material current (API reference: ``RotationType``)."""
+
+    AUTOMATIC = "AUTOMATIC"
+    ON_DEMAND = "ON_DEMAND"
 
 
 class MaterialStatus(Frozen):
-    """One key material of a key. ``name`` is its external name in the key store, chosen before it existed."""
+    """One key material of a key. ``name`` is its external name in the key store, chosen before it existed.
+
+    ``rotated_at`` and ``rotation_type`` say when and how it became current; the first material has neither.
+    """
 
     material_id: str
     name: str
     state: MaterialState
     created_at: datetime
     public_key: bytes | None = None
+    rotated_at: datetime | None = None
+    rotation_type: RotationType | None = None
+
+
+class RotationStatus(Frozen):
+    """When material rotates. ``next_at`` is the due time of automatic rotation, absent while that is off.
+
+    ``requested_at`` is set from RotateKeyOnDemand until that rotation is complete; ``on_demand`` counts those made in
+    the life of the key.
+    """
+
+    next_at: datetime | None = None
+    requested_at: datetime | None = None
+    on_demand: int = 0
 
 
 class RefusedUse(Frozen):
@@ -136,9 +167,17 @@ class KeyStatus(Frozen):
     created_at: datetime
     observed_generation: int = 0
     materials: tuple[MaterialStatus, ...] = ()
+    rotation: RotationStatus = RotationStatus()
+    primary_region: Region | None = None
+    """Of a multi-Region key: where its primary key is. A key elsewhere is a replica."""
     conditions: tuple[Condition, ...] = ()
 
     @property
     def current(self) -> MaterialStatus | None:
         """The material that encrypts now."""
         return next((material for material in self.materials if material.state is MaterialState.CURRENT), None)
+
+    @property
+    def pending(self) -> MaterialStatus | None:
+        """The material that the next rotation makes current, if there is one."""
+        return next((material for material in self.materials if material.state is MaterialState.PENDING_ROTATION), None)

@@ -24,12 +24,15 @@ class Kind(StrEnum):
 
 
 class DeletionRequest(Frozen):
-    """Deletion was asked for. Nothing is destroyed before ``due_at`` by the server's clock."""
+    """Deletion was asked for. Nothing is destroyed before ``due_at`` by the server's clock.
+
+    A multi-Region primary key has no ``due_at`` while it has replicas: its window begins when the last one is gone.
+    """
 
     requested_at: datetime
-    due_at: datetime
     window_days: int
     requested_by: str
+    due_at: datetime | None = None
 
 
 class Metadata(Frozen):

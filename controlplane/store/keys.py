@@ -15,9 +15,9 @@ from typing import cast
 import msgspec
 
 from controlplane.domain.names import key_arn, new_key_id
-from controlplane.domain.schedule import deletion_due, deletion_request
+from controlplane.domain.schedule import deletion_due, deletion_request, rotation_schedule
 from controlplane.errors import Blocked, InvalidState
-from controlplane.schema.keys import DesiredKey, KeyStatus
+from controlplane.schema.keys import DesiredKey, KeyStatus, RotationSpec, RotationStatus
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key, Kind
 from controlplane.store import attempts, objects, people
 
@@ -38,7 +38,13 @@ def create(
     assert desired.region is not None
     uid = str(uuid.uuid4())
     key_id = new_key_id(uid, multi_region=desired.multi_region)
-    status = KeyStatus(key_id=key_id, arn=key_arn(desired.region, account, key_id), created_at=now)
+    status = KeyStatus(
+        key_id=key_id,
+        arn=key_arn(desired.region, account, key_id),
+        created_at=now,
+        rotation=rotation_schedule(RotationSpec(), desired.rotation, RotationStatus(), now),
+        primary_region=desired.region if desired.multi_region else None,
+    )
     created = objects.insert(
         tx,
         now=now,
@@ -56,7 +62,15 @@ def create(
 def change(tx: sqlite3.Connection, uid: str, now: datetime, **fields: object) -> Key:
     """Change fields of the desired state, by their Python names."""
     key = cast(Key, objects.require(tx, uid))
-    return cast(Key, objects.replace(tx, uid, now=now, spec=msgspec.structs.replace(key.spec, **fields)))
+    return put_spec(tx, key, msgspec.structs.replace(key.spec, **fields), now)
+
+
+def put_spec(tx: sqlite3.Connection, key: Key, spec: DesiredKey, now: datetime, *, spec_set: str | None = None) -> Key:
+    """Give a key its new desired state, and what follows from it at once (when it rotates)."""
+    rotation = rotation_schedule(key.spec.rotation, spec.rotation, key.status.rotation, now)
+    status = msgspec.structs.replace(key.status, rotation=rotation)
+    uid = key.metadata.uid
+    return cast(Key, objects.replace(tx, uid, now=now, spec=spec, status=status, spec_set=spec_set))
 
 
 def schedule_deletion(tx: sqlite3.Connection, uid: str, *, window_days: int, by: str, now: datetime) -> Key:

@@ -104,6 +104,12 @@ def get_key(tx: sqlite3.Connection, region: str, key_id: str) -> Key | None:
     return cast(Key, decode(row)) if row else None
 
 
+def related_keys(tx: sqlite3.Connection, key_id: str) -> list[Key]:
+    """All keys that share a key id, by Region: a multi-Region key and its replicas."""
+    rows = tx.execute(f"SELECT {COLUMNS} FROM objects WHERE key_id = ? ORDER BY region", (key_id,))
+    return [cast(Key, decode(row)) for row in rows]
+
+
 def page(
     tx: sqlite3.Connection, kind: Kind, *, after: str = "", limit: int = 500, spec_set: str | None = None
 ) -> list[AnyObject]:
@@ -255,8 +261,11 @@ def replace(
     deletion: DeletionRequest | msgspec.UnsetType | None = msgspec.UNSET,
     expect_version: int | None = None,
     expect_generation: int | None = None,
+    requested: bool = False,
 ) -> AnyObject:
     """Change what is given and keep the rest. Nothing is written if nothing differs.
+
+    ``requested`` says that the new status holds a request (rotate now), which is intent like a new spec.
 
     Raises :class:`NotFound`, or :class:`Conflict` if the object has another version or generation than expected.
     """
@@ -273,7 +282,7 @@ def replace(
     new_spec = present.spec if spec is None else spec
     new_status = present.status if status is None else status
     new_deletion = meta.deletion if deletion is msgspec.UNSET else deletion
-    intent_changed = new_spec != present.spec or new_deletion != meta.deletion
+    intent_changed = requested or new_spec != present.spec or new_deletion != meta.deletion
     new_meta = msgspec.structs.replace(
         meta,
         generation=meta.generation + intent_changed,

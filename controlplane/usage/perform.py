@@ -22,6 +22,7 @@ from controlplane.domain.names import KeyReference, alias_arn, key_arn, parse_ke
 from controlplane.errors import AccessDenied, InvalidArn, InvalidState, KeysteadError, NotFound
 from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.meta import Key
 from controlplane.store import people
 from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.catalog import Catalog, KeyRecord
@@ -99,8 +100,12 @@ class Usage:
 
     def state(self, record: KeyRecord) -> KeyState:
         """The key's state now."""
-        store = self._catalog.key_store(record.key.spec.key_store)
-        return lifecycle.key_state(record.key, store.status.connection if store else ConnectionState.DISCONNECTED)
+        return self.state_of(record.key)
+
+    def state_of(self, key: Key) -> KeyState:
+        """The state of a key that a handler has just written."""
+        store = self._catalog.key_store(key.spec.key_store)
+        return lifecycle.key_state(key, store.status.connection if store else ConnectionState.DISCONNECTED)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

@@ -109,8 +109,8 @@ async def schedule_key_deletion(
         assert key.metadata.deletion is not None
         return shapes.ScheduleKeyDeletionResponse(
             key_id=record.arn,
-            deletion_date=seconds(key.metadata.deletion.due_at),
-            key_state=KeyState.PENDING_DELETION,
+            deletion_date=_seconds_if(key.metadata.deletion.due_at),
+            key_state=at.usage.state_of(key),
             pending_window_in_days=window,
         )
 
@@ -180,7 +180,7 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         customer_master_key_spec=spec.key_spec,
         key_spec=spec.key_spec,
         multi_region=spec.multi_region,
-        deletion_date=seconds(key.metadata.deletion.due_at) if key.metadata.deletion else None,
+        deletion_date=_seconds_if(key.metadata.deletion.due_at) if key.metadata.deletion else None,
         custom_key_store_id=_custom_key_store_id(at.catalog.key_store(spec.key_store)),
         current_key_material_id=current.material_id if current and symmetric else None,
     )
@@ -199,6 +199,10 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
 def seconds(moment: datetime) -> float:
     """A time as the JSON protocol writes it: seconds since the epoch, to the millisecond."""
     return round(moment.timestamp(), 3)
+
+
+def _seconds_if(moment: datetime | None) -> float | None:
+    return None if moment is None else seconds(moment)
 
 
 def write_marker(last: str) -> str:

@@ -142,7 +142,7 @@ class ScheduleKeyDeletionRequest(Shape, kw_only=True):
 
 class ScheduleKeyDeletionResponse(Shape, kw_only=True):
     key_id: KeyIdType
-    deletion_date: float
+    deletion_date: float | None = None
     key_state: KeyState
     pending_window_in_days: PendingWindowInDaysType
 
