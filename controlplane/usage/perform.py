@@ -8,7 +8,7 @@ written; refusals are audited with their reason; a use refused because of pendin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Literal, TypeVar
 
@@ -32,13 +32,17 @@ T = TypeVar("T")
 
 
 class Request(msgspec.Struct):
-    """One operation of one caller. ``context`` is the encryption context, for the audit record."""
+    """One operation of one caller. ``context`` is the encryption context, for the audit record and for policies."""
 
     caller: Caller
     operation: str
     context: Mapping[str, str] | None = None
     action: str = ""
     """``kms:`` and the operation, unless another permission decides."""
+    grant_tokens: Sequence[str] = ()
+    """What the caller gave to have a grant used that is too new to be seen everywhere."""
+    conditions: Mapping[str, str | tuple[str, ...]] | None = None
+    """Condition keys that only this operation has (``kms:EncryptionAlgorithm``), for policies."""
 
 
 class Usage:
