@@ -73,14 +73,22 @@ class Authenticator:
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes,
         *,
+        service: str,
         request_id: str,
         source: str,
     ) -> Caller:
-        """The caller of a SigV4-signed request; its Region is that of the credential scope."""
+        """The caller of a SigV4-signed request; its Region is that of the credential scope.
+
+        ``service`` is the one whose operation is asked for: a signature made for another one does not open it.
+        """
         access_key_id = _access_key_id(headers)
         if access_key_id is not None:
             await self._prepare(access_key_id)
         verified = self._verifier.verify(method, raw_path, query_string, headers, body)
+        if verified.service != service:
+            raise Unauthenticated(
+                f"Credential should be scoped to correct service: '{service}'.", kind="InvalidSignature"
+            )
         if verified.region not in self._regions:
             raise Unauthenticated(
                 f"Credential should be scoped to a valid region; this server has {', '.join(sorted(self._regions))}.",

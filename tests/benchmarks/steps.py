@@ -93,7 +93,9 @@ class _Steps:
         verifier = authenticator._verifier
 
         async def who() -> Any:
-            return await at.authenticator.signed("POST", b"/", b"", headers, body, request_id="r", source="127.0.0.1")
+            return await at.authenticator.signed(
+                "POST", b"/", b"", headers, body, service="kms", request_id="r", source="127.0.0.1"
+            )
 
         caller = await who()
         operation = OPERATIONS["Encrypt"]

@@ -844,11 +844,10 @@ def test_a_region_that_is_not_served_and_another_service_are_refused(shared_serv
         assert (answer.status, answer.json()["__type"]) == (400, "InvalidSignatureException")
 
 
-@pytest.mark.xfail(reason="DEFECT: the KMS door does not look at Verified.service, so an sts scope opens it")
 def test_a_signature_for_sts_does_not_open_the_kms_api(shared_server: Server) -> None:
     answer = shared_server.call("ListKeys", service="sts")
-    assert answer.status == 400
-    assert answer.json()["__type"] in ("InvalidSignatureException", "SignatureDoesNotMatch")
+    assert (answer.status, answer.json()["__type"]) == (400, "InvalidSignatureException")
+    assert answer.json()["message"] == "Credential should be scoped to correct service: 'kms'."
 
 
 @pytest.mark.parametrize("operation", ["Nope", "", "encrypt", "Encrypt ", None])

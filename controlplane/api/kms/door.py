@@ -22,6 +22,7 @@ from controlplane.errors import KeysteadError
 log = structlog.get_logger("keystead.kms")
 
 MAX_BODY: Final = 1_048_576
+SERVICE: Final = "kms"
 TARGET_PREFIX: Final = b"TrentService."
 CONTENT_TYPE: Final = (b"content-type", b"application/x-amz-json-1.1")
 
@@ -51,7 +52,7 @@ class KmsDoor:
         request_id = str(uuid.uuid4())
         try:
             caller = await self._services.authenticator.signed(
-                method, raw_path, query_string, headers, body, request_id=request_id, source=source
+                method, raw_path, query_string, headers, body, service=SERVICE, request_id=request_id, source=source
             )
             operation = OPERATIONS.get(_target(headers))
             if operation is None:
