@@ -24,6 +24,7 @@ from yarl import URL
 
 from controlplane.errors import InvalidInput, InvalidSpec, KeysteadError, Problem, Unauthenticated
 from controlplane.schema.documents import Document
+from controlplane.schema.events import EventPage
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Applied, ObjectPage, Plan, Progress, ServerInfo
@@ -198,6 +199,15 @@ class Client:
         """Who tried to use a key that is pending deletion."""
         path = f"/v1/keys/{_segment(await self._plain_name(name))}/refused-uses"
         return await self._ask("GET", path, list[RefusedUse])
+
+    async def events(self, *, uid: str | None = None, since: int | None = None, limit: int = 200) -> EventPage:
+        """What happened, oldest first: of one object or of all, after version ``since`` or the newest.
+
+        ``EventPage.version`` is the ``since`` that goes on from there. The uid may be that of an object that is gone.
+        """
+        wanted = {"uid": uid, "since": since, "limit": limit}
+        query = urlencode({name: value for name, value in wanted.items() if value is not None})
+        return await self._ask("GET", f"/v1/events?{query}", EventPage)
 
     # ---- actions on a key ------------------------------------------------------------------------------------------
 

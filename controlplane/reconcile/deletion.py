@@ -9,8 +9,9 @@ from controlplane.clock import Clock
 from controlplane.domain.schedule import deletion_due, due_words
 from controlplane.errors import Conflict
 from controlplane.reconcile.external import External
+from controlplane.schema.events import EventReason
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key
-from controlplane.store import objects
+from controlplane.store import events, objects
 from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.database import Database, Tx
 
@@ -57,5 +58,7 @@ class Deletion:
             left = tuple(name for name in present.metadata.finalizers if name != MATERIAL_FINALIZER)
             objects.replace(tx, uid, now=self._clock.now(), finalizers=left)
             objects.remove(tx, uid)
+            message = f"its waiting period is over and its material is destroyed; {deletion.requested_by} had asked"
+            events.record(tx, present, EventReason.KEY_DESTROYED, message, self._clock.now())
 
         await self._database.write(remove)

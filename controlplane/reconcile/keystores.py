@@ -17,9 +17,10 @@ from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connection
 from controlplane.reconcile.keys import Verdict
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
+from controlplane.schema.events import EventReason
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import CONNECTION_FINALIZER, KeyStore, Kind
-from controlplane.store import objects
+from controlplane.store import events, objects
 from controlplane.store.database import Database, Tx
 from plugins.sdk import Capabilities
 
@@ -70,15 +71,18 @@ class KeyStoreReconciler:
                 await self._calls.open(connection)
                 self._calls.connections.install(connection)
                 log.info("key store connected", store=name)
+                await self._tell(store, EventReason.STORE_CONNECTED, "it is connected")
             health = await self._calls.probe(connection)
             for sentence in await self._calls.maintain(connection):
                 log.info("key store maintained", store=name, done=sentence)
+                await self._tell(store, EventReason.STORE_MAINTAINED, sentence)
         except KeysteadError as error:
             connected = self._calls.connections.find(name) is not None
             reason = Reason.UNHEALTHY
             if isinstance(error, KeyStoreFailure):
                 reason = _REASONS.get(error.reason, Reason.STORE_UNREACHABLE)
             state = ConnectionState.CONNECTED if connected else ConnectionState.FAILED
+            await self._tell(store, EventReason.STORE_FAILED, error.message)
             await self._write(store, state, reason, error.message, synced=False)
             # Credentials that were refused are not tried again and again: a device locks itself after a few.
             return Verdict(ConditionStatus.FALSE, reason, error.message, retry=reason is not Reason.CREDENTIALS_REFUSED)
@@ -104,6 +108,9 @@ class KeyStoreReconciler:
 
         await self._database.write(remove)
         return None
+
+    async def _tell(self, store: KeyStore, reason: EventReason, message: str) -> None:
+        await self._database.write(lambda tx: events.record(tx, store, reason, message, self._clock.now()))
 
     async def _disconnect(self, name: str) -> None:
         connection: Connection | None = self._calls.connections.take(name)

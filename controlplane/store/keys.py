@@ -15,11 +15,12 @@ from typing import cast
 import msgspec
 
 from controlplane.domain.names import key_arn, new_key_id
-from controlplane.domain.schedule import deletion_due, deletion_request, rotation_schedule
+from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotation_schedule
 from controlplane.errors import Blocked, InvalidState
+from controlplane.schema.events import EventReason
 from controlplane.schema.keys import DesiredKey, KeyStatus, RotationSpec, RotationStatus
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key, Kind
-from controlplane.store import attempts, objects, people
+from controlplane.store import attempts, events, objects, people
 
 
 def create(
@@ -83,10 +84,14 @@ def schedule_deletion(tx: sqlite3.Connection, uid: str, *, window_days: int, by:
     if key.metadata.deletion is not None:
         raise InvalidState(f"{key.status.arn} is pending deletion.")
     people.forget_refused_uses(tx, uid)
-    return cast(Key, objects.replace(tx, uid, now=now, deletion=deletion_request(now, window_days, by)))
+    scheduled = cast(Key, objects.replace(tx, uid, now=now, deletion=deletion_request(now, window_days, by)))
+    assert scheduled.metadata.deletion is not None
+    message = f"{by} scheduled it for deletion; it is destroyed at {due_words(scheduled.metadata.deletion)}"
+    events.record(tx, scheduled, EventReason.DELETION_SCHEDULED, message, now)
+    return scheduled
 
 
-def cancel_deletion(tx: sqlite3.Connection, uid: str, *, now: datetime) -> Key:
+def cancel_deletion(tx: sqlite3.Connection, uid: str, *, by: str, now: datetime) -> Key:
     """End the waiting period; the key is disabled afterwards (API reference: CancelKeyDeletion).
 
     Raises :class:`InvalidState` if none runs, or if it has passed: destruction may have begun then.
@@ -98,5 +103,6 @@ def cancel_deletion(tx: sqlite3.Connection, uid: str, *, now: datetime) -> Key:
     if deletion_due(key.metadata.deletion, now) or attempts.destruction_began(tx, uid):
         raise InvalidState(f"{key.status.arn} is being destroyed: its waiting period has passed.")
     people.forget_refused_uses(tx, uid)
+    events.record(tx, key, EventReason.DELETION_CANCELLED, f"{by} cancelled its deletion; it is disabled", now)
     spec = msgspec.structs.replace(key.spec, enabled=False)
     return cast(Key, objects.replace(tx, uid, now=now, spec=spec, deletion=None))

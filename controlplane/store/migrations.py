@@ -85,3 +85,15 @@ def m003_people(db: Database) -> None:
              taken_at REAL NOT NULL)"""
     )
     db.conn.execute("INSERT INTO lease VALUES (1, 0, '', 0)")
+
+
+@MIGRATIONS()
+def m004_events(db: Database) -> None:
+    """What happened to objects, for people. ``version`` grows with every repeat, so it is no row id."""
+    db.conn.execute(
+        """CREATE TABLE events (
+             version INTEGER NOT NULL, kind TEXT NOT NULL, uid TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL,
+             message TEXT NOT NULL, first_at REAL NOT NULL, last_at REAL NOT NULL, count INTEGER NOT NULL)"""
+    )
+    db.conn.execute("CREATE UNIQUE INDEX events_version ON events (version)")
+    db.conn.execute("CREATE INDEX events_uid ON events (uid, version)")

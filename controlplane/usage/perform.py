@@ -20,13 +20,14 @@ from controlplane.clock import Clock
 from controlplane.domain import lifecycle
 from controlplane.domain.names import KeyReference, alias_arn, key_arn, parse_key_reference
 from controlplane.errors import AccessDenied, InvalidArn, InvalidState, KeysteadError, NotFound
+from controlplane.schema.events import EventReason
 from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import Key
-from controlplane.store import people
+from controlplane.store import events, people
 from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.catalog import Catalog, KeyRecord
-from controlplane.store.database import Database
+from controlplane.store.database import Database, Tx
 
 T = TypeVar("T")
 
@@ -153,16 +154,14 @@ class Usage:
         if record is None or not isinstance(error, InvalidState) or request.operation not in lifecycle.USES:
             return
         if self.state(record) in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
-            uid = record.key.metadata.uid
-            await self._database.write(
-                lambda tx: people.count_refused_use(
-                    tx,
-                    uid=uid,
-                    principal=request.caller.principal,
-                    operation=request.operation,
-                    now=self._clock.now(),
-                )
-            )
+            key, principal, operation, now = record.key, request.caller.principal, request.operation, self._clock.now()
+
+            def count(tx: Tx) -> None:
+                people.count_refused_use(tx, uid=key.metadata.uid, principal=principal, operation=operation, now=now)
+                message = f"{principal} was refused {operation}: the key is pending deletion"
+                events.record(tx, key, EventReason.USE_REFUSED, message, now)
+
+            await self._database.write(count)
 
     def _record(
         self,

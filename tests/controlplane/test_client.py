@@ -19,6 +19,7 @@ from controlplane.client import (
     Unreachable,
 )
 from controlplane.schema.documents import declare
+from controlplane.schema.events import EventPage
 from controlplane.schema.keys import DesiredKey, RefusedUse
 from controlplane.schema.meta import Kind
 from controlplane.schema.plans import Applied, ObjectPage, Progress, ServerInfo
@@ -72,6 +73,7 @@ async def test_every_endpoint_is_reached_under_its_path(api: FakeApi, client: Cl
     applied = Applied(plan_id="8c21", spec_set="quickstart", objects=())
     progress = Progress(spec_set="quickstart", total=1, pending=0, problems=())
     refused = [RefusedUse(principal="user/a", operation="Decrypt", count=2, last_at=NOW)]
+    happened = EventPage(items=(), version=7)
     info = ServerInfo(
         server_id="s", version="1", account="0" * 12, region="r", regions=("r",), key_store_types=(), time=NOW
     )
@@ -81,6 +83,7 @@ async def test_every_endpoint_is_reached_under_its_path(api: FakeApi, client: Cl
         ("GET", "/v1/spec-sets/quickstart/progress"): answer(progress),
         ("GET", "/v1/keystores/hsm-a"): answer(key_store()),
         ("GET", "/v1/keys/payments/refused-uses"): answer(refused),
+        ("GET", "/v1/events"): answer(happened),
         ("GET", "/v1/server"): answer(info),
         **{
             ("POST", f"/v1/keys/payments/actions/{action}"): answer(key())
@@ -92,6 +95,8 @@ async def test_every_endpoint_is_reached_under_its_path(api: FakeApi, client: Cl
     assert await client.progress("quickstart") == progress
     assert await client.get(Kind.KEY_STORE, "hsm-a") == key_store()
     assert await client.refused_uses("payments") == refused
+    assert await client.events(uid="u-1", since=7) == happened
+    assert api.asked[-1].path == "/v1/events?uid=u-1&since=7&limit=200"
     assert await client.server() == info
     assert await client.enable("payments") == key()
     assert await client.disable("payments") == key()

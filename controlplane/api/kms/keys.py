@@ -122,7 +122,7 @@ async def cancel_key_deletion(
 ) -> shapes.CancelKeyDeletionResponse:
     async def work(record: KeyRecord) -> shapes.CancelKeyDeletionResponse:
         uid, now = record.key.metadata.uid, at.clock.now()
-        await at.database.write(lambda tx: keys.cancel_deletion(tx, uid, now=now))
+        await at.database.write(lambda tx: keys.cancel_deletion(tx, uid, by=caller.principal, now=now))
         return shapes.CancelKeyDeletionResponse(key_id=record.arn)
 
     return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), _not_alias(request.key_id), work)

@@ -72,7 +72,7 @@ class ActionsController(Controller):
                 "schedule-deletion": lambda tx: keys.schedule_deletion(
                     tx, uid, window_days=_window(data, at.key), by=caller.principal, now=now
                 ),
-                "cancel-deletion": lambda tx: keys.cancel_deletion(tx, uid, now=now),
+                "cancel-deletion": lambda tx: keys.cancel_deletion(tx, uid, by=caller.principal, now=now),
             }
             if action == "reconcile":
                 services.look_at(Kind.KEY, uid)

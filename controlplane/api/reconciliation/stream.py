@@ -1,4 +1,4 @@
-"""``GET /v1/changes``: the change feed as server-sent events, and ``GET /v1/server``: who answers."""
+"""``GET /v1/changes``: the change feed as server-sent events; ``GET /v1/events``: what happened; ``GET /v1/server``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from controlplane import __version__
 from controlplane.access.caller import Caller
 from controlplane.api.services import Services
 from controlplane.keystores.discovery import plugin_names
+from controlplane.schema.events import EventPage
 from controlplane.schema.plans import ServerInfo
-from controlplane.store import objects
+from controlplane.store import events, objects
 from controlplane.usage import perform
 
 ApiRequest = Request[Caller, Any, Any]
@@ -46,6 +47,24 @@ class StreamController(Controller):
             )
 
         return await services.usage.on_account(_reading(request, "GetServer"), work)
+
+    @get("/events", operation_id="ListEvents")
+    async def events(
+        self,
+        request: ApiRequest,
+        services: Services,
+        uid: Annotated[str | None, Parameter(description="Of one object only; also of one that is gone.")] = None,
+        since: Annotated[
+            int | None, Parameter(ge=0, description="Version to continue after; absent: the newest events.")
+        ] = None,
+        limit: Annotated[int, Parameter(ge=1, le=1000)] = 200,
+    ) -> EventPage:
+        """Events, oldest first. Ask again with ``since`` set to the answer's ``version`` to hear what came after."""
+
+        async def work() -> EventPage:
+            return await services.database.scan(lambda tx: events.page(tx, uid=uid, since=since, limit=limit))
+
+        return await services.usage.on_account(_reading(request, "ListEvents"), work)
 
     @get("/changes", operation_id="StreamChanges")
     async def changes(

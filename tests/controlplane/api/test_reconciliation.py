@@ -793,6 +793,25 @@ def test_the_stream_goes_on_where_a_reader_left_it(shared_server: Server) -> Non
             missing.discard((change["name"], change["removed"]))
 
 
+def test_events_tell_of_a_deletion_and_of_the_uses_it_refuses(shared_server: Server) -> None:
+    shared_server.apply("events", [document("Key", "eventful")])
+    key = shared_server.ok("GET", "/v1/keys/eventful")
+    uid, key_id = key["metadata"]["uid"], key["status"]["keyId"]
+    shared_server.ok("POST", "/v1/keys/eventful/actions/schedule-deletion", {"windowDays": 7})
+    for _ in range(3):
+        assert refusal(shared_server.kms().encrypt, KeyId=key_id, Plaintext=b"x").type == "KMSInvalidStateException"
+    page = shared_server.ok("GET", f"/v1/events?uid={uid}")
+    scheduled, refused = page["items"]
+    assert (scheduled["reason"], scheduled["kind"], scheduled["name"]) == ("DeletionScheduled", "Key", "eventful")
+    assert (refused["reason"], refused["count"]) == ("UseRefused", 3)
+    assert "Encrypt" in refused["message"]
+    assert shared_server.ok("GET", f"/v1/events?uid={uid}&since={page['version']}")["items"] == []
+    shared_server.ok("POST", "/v1/keys/eventful/actions/cancel-deletion")
+    (cancelled,) = shared_server.ok("GET", f"/v1/events?uid={uid}&since={page['version']}")["items"]
+    assert cancelled["reason"] == "DeletionCancelled"
+    problem(shared_server.rest("GET", "/v1/events?since=-1"), 400, "InvalidInput")
+
+
 @pytest.mark.parametrize("since", ["-1", "x", "1.5"])
 def test_a_stream_from_no_version_is_refused(shared_server: Server, since: str) -> None:
     problem(shared_server.rest("GET", f"/v1/changes?since={since}"), 400, "InvalidInput")
@@ -832,6 +851,7 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "ApplyPlan": "POST /v1/plans/{plan_id}/apply",
         "GetProgress": "GET /v1/spec-sets/{spec_set}/progress",
         "GetServer": "GET /v1/server",
+        "ListEvents": "GET /v1/events",
         "StreamChanges": "GET /v1/changes",
         "ActOnKey": "POST /v1/{plural}/{name}/actions/{action}",
         "ListObjects": "GET /v1/{plural}",

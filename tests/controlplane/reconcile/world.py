@@ -140,7 +140,7 @@ class World:
 
     async def cancel(self, name: str = "k", now: datetime | None = None) -> Key:
         uid, moment = self.key(name).metadata.uid, now or self.clock.now()
-        return await self.database.write(lambda tx: keys.cancel_deletion(tx, uid, now=moment))
+        return await self.database.write(lambda tx: keys.cancel_deletion(tx, uid, by="me", now=moment))
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 

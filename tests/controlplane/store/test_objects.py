@@ -402,7 +402,7 @@ async def test_a_deletion_starts_once_and_is_cancelled_until_it_is_due(database:
         return await database.write(lambda tx: keys.schedule_deletion(tx, uid, window_days=7, by="me", now=NOW))
 
     async def cancel(now: Any) -> Key:
-        return await database.write(lambda tx: keys.cancel_deletion(tx, uid, now=now))
+        return await database.write(lambda tx: keys.cancel_deletion(tx, uid, by="me", now=now))
 
     with pytest.raises(InvalidState, match="is not pending deletion"):
         await cancel(NOW)
@@ -432,10 +432,10 @@ async def test_a_deletion_that_began_to_destroy_is_not_cancelled_whatever_the_cl
 
     await database.write(work)
     if outcome is Outcome.REFUSED:
-        await database.write(lambda tx: keys.cancel_deletion(tx, uid, now=NOW))
+        await database.write(lambda tx: keys.cancel_deletion(tx, uid, by="me", now=NOW))
         return
     with pytest.raises(InvalidState, match="is being destroyed"):
-        await database.write(lambda tx: keys.cancel_deletion(tx, uid, now=NOW))
+        await database.write(lambda tx: keys.cancel_deletion(tx, uid, by="me", now=NOW))
 
 
 def test_a_status_of_one_kind_is_not_that_of_another(database: Database) -> None:

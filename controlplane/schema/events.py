@@ -1,0 +1,66 @@
+"""Events: what happened to an object, when and why, for people who look and for machines that match the reason.
+
+They are news, not the record: the audit journal keeps every request for ever, events are bounded and repeats are
+counted. Reasons are a closed, public enumeration; a new one is a line here and, if it calls for somebody to act, in
+``WARNINGS``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from controlplane.schema.base import Frozen
+from controlplane.schema.meta import Kind
+
+
+class EventReason(StrEnum):
+    """Why there is an event. Machines may match these; people read the message."""
+
+    DELETION_SCHEDULED = "DeletionScheduled"
+    DELETION_CANCELLED = "DeletionCancelled"
+    KEY_DESTROYED = "KeyDestroyed"
+    USE_REFUSED = "UseRefused"
+    """A use of a key that is pending deletion: whoever it was will miss the key."""
+    STORE_CONNECTED = "StoreConnected"
+    STORE_FAILED = "StoreFailed"
+    STORE_MAINTAINED = "StoreMaintained"
+
+
+class Severity(StrEnum):
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+WARNINGS: Final = frozenset({EventReason.USE_REFUSED, EventReason.STORE_FAILED})
+"""Reasons that call for somebody to look."""
+
+
+class Event(Frozen):
+    """One event. ``uid`` and ``name`` stay readable when the object is gone.
+
+    A repeat raises ``count`` and ``last_at`` and gives the event a new ``version``, so a reader that goes on after the
+    version it saw hears of repeats, too.
+    """
+
+    version: int
+    kind: Kind
+    uid: str
+    name: str
+    reason: EventReason
+    message: str
+    first_at: datetime
+    last_at: datetime
+    count: int = 1
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if self.reason in WARNINGS else Severity.NORMAL
+
+
+class EventPage(Frozen, omit_defaults=False):
+    """Events by version, oldest first. ``version`` is what to go on after: ``since`` of the next request."""
+
+    items: tuple[Event, ...]
+    version: int
