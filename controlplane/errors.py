@@ -14,6 +14,7 @@
     │   └── KeyStoreNotFound
     ├── AlreadyExists
     ├── Conflict                    the object moved: resource version or owner differs
+    │   ├── PreconditionFailed         the request named a version that is not the present one
     │   ├── StalePlan
     │   └── OwnedElsewhere
     ├── Blocked                     a plan or request that would do harm: protected, in use, cannot be made in place
@@ -140,6 +141,10 @@ class AlreadyExists(KeysteadError):
 
 class Conflict(KeysteadError):
     code = "Conflict"
+
+
+class PreconditionFailed(Conflict):
+    code = "PreconditionFailed"
 
 
 class StalePlan(Conflict):

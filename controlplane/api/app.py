@@ -20,6 +20,7 @@ from controlplane import __version__
 from controlplane.api.kms.door import MAX_BODY, Answer, KmsDoor
 from controlplane.api.problems import to_problem
 from controlplane.api.reconciliation.actions import ActionsController
+from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
 from controlplane.api.reconciliation.guard import BearerMiddleware
 from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
@@ -110,7 +111,11 @@ def rest_app(services: Services) -> Litestar:
             dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
             exception_handlers={Exception: to_problem},
             openapi_config=OpenAPIConfig(
-                title="Keystead reconciliation API", version=__version__, render_plugins=[ScalarRenderPlugin()]
+                title="Keystead reconciliation API",
+                version=__version__,
+                security=SECURITY,
+                components=COMPONENTS,
+                render_plugins=[ScalarRenderPlugin()],
             ),
             request_max_body_size=API_BODY,
             logging_config=None,

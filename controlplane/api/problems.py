@@ -15,6 +15,7 @@ from litestar.status_codes import (
     HTTP_403_FORBIDDEN,
     HTTP_404_NOT_FOUND,
     HTTP_409_CONFLICT,
+    HTTP_412_PRECONDITION_FAILED,
     HTTP_422_UNPROCESSABLE_ENTITY,
     HTTP_429_TOO_MANY_REQUESTS,
     HTTP_500_INTERNAL_SERVER_ERROR,
@@ -37,6 +38,7 @@ _STATUS: Final[tuple[tuple[type[errors.KeysteadError], int], ...]] = (
     (errors.AccessDenied, HTTP_403_FORBIDDEN),
     (errors.NotFound, HTTP_404_NOT_FOUND),
     (errors.AlreadyExists, HTTP_409_CONFLICT),
+    (errors.PreconditionFailed, HTTP_412_PRECONDITION_FAILED),
     (errors.Conflict, HTTP_409_CONFLICT),
     (errors.Blocked, HTTP_409_CONFLICT),
     (errors.InvalidState, HTTP_409_CONFLICT),
@@ -94,7 +96,7 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Pr
             "the server failed; its log has the reason",
         )
     body = ProblemDetails(
-        title=_TITLES.get(status, "Error"),
+        title=TITLES.get(status, "Error"),
         status=status,
         detail=detail,
         code=code,
@@ -104,12 +106,13 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Pr
     return Response(body, status_code=status, media_type=PROBLEM_JSON, headers=headers)
 
 
-_TITLES: Final = {
+TITLES: Final = {
     HTTP_400_BAD_REQUEST: "The request is not valid",
     HTTP_401_UNAUTHORIZED: "Who are you?",
     HTTP_403_FORBIDDEN: "Not allowed",
     HTTP_404_NOT_FOUND: "Not found",
     HTTP_409_CONFLICT: "Conflict with what is there",
+    HTTP_412_PRECONDITION_FAILED: "Not the version that was named",
     HTTP_422_UNPROCESSABLE_ENTITY: "A document is not valid",
     HTTP_429_TOO_MANY_REQUESTS: "A limit is reached",
     HTTP_500_INTERNAL_SERVER_ERROR: "The server failed",

@@ -13,6 +13,7 @@ from typing import cast
 
 import msgspec
 
+from controlplane.domain import lifecycle
 from controlplane.domain.names import principal_arn
 from controlplane.domain.schedule import deletion_request
 from controlplane.errors import AlreadyExists, Blocked, NotFound, StalePlan
@@ -197,6 +198,9 @@ def remove(tx: Tx, change: PlannedChange, by: str, now: datetime) -> AnyObject:
     assert uid is not None
     if change.kind is Kind.KEY:
         assert change.window_days is not None
+        key = cast(Key, objects.require(tx, uid))
+        if refused := lifecycle.refusal("ScheduleKeyDeletion", keys.state(tx, key), key.status.arn):
+            raise StalePlan(f"{refused.message.rstrip('.')} since this plan; plan again")
         return keys.schedule_deletion(tx, uid, window_days=change.window_days, by=by, now=now)
     if change.kind is Kind.KEY_STORE:
         request = msgspec.structs.replace(deletion_request(now, 7, by), due_at=now, window_days=0)

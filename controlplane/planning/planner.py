@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from controlplane.domain import capabilities, policy
+from controlplane.domain import capabilities, lifecycle, policy
 from controlplane.domain.diff import FieldChange, field_changes
 from controlplane.domain.schedule import due_words
 from controlplane.errors import InvalidPolicy, InvalidSpec, Problem
@@ -24,7 +24,7 @@ from controlplane.schema.keystores import STANDARD, DesiredKeyStore
 from controlplane.schema.meta import AnyObject, Desired, Key, KeyStore, Kind
 from controlplane.schema.plans import FORMAT_VERSION, Action, Counts, FieldPlan, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import DesiredPrincipal
-from controlplane.store import objects
+from controlplane.store import keys, objects
 from controlplane.store.database import Tx
 
 PLAN_LIFETIME: Final = timedelta(hours=1)
@@ -320,17 +320,24 @@ def _removal(tx: Tx, present: AnyObject, newcomers: Counter[str]) -> PlannedChan
                 reason=PlanReason.PROTECTED,
                 message="it is protected (deletion.protect: true); put it back and lift the protection first",
             )
+        if refused := lifecycle.refusal("ScheduleKeyDeletion", keys.state(tx, present), present.status.arn):
+            return msgspec.structs.replace(
+                change,
+                action=Action.BLOCKED,
+                reason=PlanReason.KEY_STATE,
+                message=f"{refused.message.rstrip('.')}; plan again when that has ended, or put it back until then",
+            )
         return msgspec.structs.replace(
             change, action=Action.SCHEDULE_DELETION, window_days=present.spec.deletion.window_days
         )
     if isinstance(present, KeyStore):
-        keys = objects.count(tx, Kind.KEY, key_store=meta.name) + newcomers[meta.name]
-        if keys:
+        left = objects.count(tx, Kind.KEY, key_store=meta.name) + newcomers[meta.name]
+        if left:
             return msgspec.structs.replace(
                 change,
                 action=Action.BLOCKED,
                 reason=PlanReason.KEYS_IN_STORE,
-                message=f"{keys} keys live in it or are declared for it; "
+                message=f"{left} keys live in it or are declared for it; "
                 "a key store leaves when its last key has been destroyed",
             )
     return change

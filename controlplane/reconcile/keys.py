@@ -21,8 +21,8 @@ from controlplane.reconcile.external import External, Held
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
 from controlplane.schema.keys import KeyState, Management, Origin
 from controlplane.schema.keystores import ConnectionState
-from controlplane.schema.meta import Key, KeyStore, Kind
-from controlplane.store import objects
+from controlplane.schema.meta import Key
+from controlplane.store import keys, objects
 from controlplane.store.database import Database, Tx
 
 POLL_SECONDS = 600.0
@@ -121,8 +121,7 @@ class KeyReconciler:
             key = cast("Key | None", objects.get(tx, seen.metadata.uid))
             if key is None:
                 return
-            store = cast("KeyStore | None", objects.get_named(tx, Kind.KEY_STORE, key.spec.key_store))
-            state = key_state(key, store.status.connection if store else ConnectionState.DISCONNECTED)
+            state = keys.state(tx, key)
             synced = Condition(
                 type=ConditionType.SYNCED,
                 status=verdict.status,

@@ -45,6 +45,7 @@ _KIND_ORDER: Final = {Kind.KEY_STORE: 0, Kind.PRINCIPAL: 1, Kind.KEY: 2}
 
 _CANNOT: Final = {
     PlanReason.PROTECTED: "it cannot be scheduled for deletion",
+    PlanReason.KEY_STATE: "it cannot be scheduled for deletion",
     PlanReason.KEYS_IN_STORE: "it cannot be deleted",
     PlanReason.STORE_NOT_FOUND: "it cannot be created",
 }
@@ -54,6 +55,7 @@ _REMEDIES: Final = {
     PlanReason.PROTECTION_LIFTED_APART: "take the other changes out of this apply",
     PlanReason.OWNED_ELSEWHERE: "choose another name",
     PlanReason.PENDING_DELETION: "cancel its deletion (keystead cancel-deletion NAME), then plan again",
+    PlanReason.KEY_STATE: "plan again when its state allows it",
     PlanReason.KEYS_IN_STORE: "delete its keys first; it can go when the last one is destroyed",
     PlanReason.ALIAS_TAKEN: "take the alias from there first",
     PlanReason.STORE_NOT_FOUND: "declare its key store, or use the key store standard",

@@ -37,6 +37,8 @@ class PlanReason(StrEnum):
     PROTECTION_LIFTED_APART = "ProtectionLiftedApart"
     OWNED_ELSEWHERE = "OwnedElsewhere"
     PENDING_DELETION = "PendingDeletion"
+    KEY_STATE = "KeyState"
+    """The state of the key does not allow it: see the table of ``domain.lifecycle``."""
     KEYS_IN_STORE = "KeysInStore"
     ALIAS_TAKEN = "AliasTaken"
     STORE_NOT_FOUND = "StoreNotFound"

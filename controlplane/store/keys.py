@@ -14,12 +14,14 @@ from typing import cast
 
 import msgspec
 
+from controlplane.domain.lifecycle import key_state
 from controlplane.domain.names import key_arn, new_key_id
 from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotation_schedule
 from controlplane.errors import Blocked, InvalidState
 from controlplane.schema.events import EventReason
-from controlplane.schema.keys import DesiredKey, KeyStatus, RotationSpec, RotationStatus
-from controlplane.schema.meta import MATERIAL_FINALIZER, Key, Kind
+from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, RotationSpec, RotationStatus
+from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind
 from controlplane.store import attempts, events, objects, people
 
 
@@ -58,6 +60,12 @@ def create(
         finalizers=(MATERIAL_FINALIZER,),
     )
     return cast(Key, created)
+
+
+def state(tx: sqlite3.Connection, key: Key) -> KeyState:
+    """The key's state in this transaction, for a caller that has no catalog."""
+    store = cast("KeyStore | None", objects.get_named(tx, Kind.KEY_STORE, key.spec.key_store))
+    return key_state(key, store.status.connection if store else ConnectionState.DISCONNECTED)
 
 
 def change(tx: sqlite3.Connection, uid: str, now: datetime, **fields: object) -> Key:

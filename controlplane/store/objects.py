@@ -363,6 +363,14 @@ def find_alias(tx: sqlite3.Connection, region: str, name: str) -> AliasRow | Non
     return AliasRow(*row) if row else None
 
 
+def keys_of_alias(tx: sqlite3.Connection, name: str) -> list[Key]:
+    """The keys that an alias (without prefix) names, by Region: at most one in each."""
+    rows = tx.execute(
+        f"SELECT {COLUMNS} FROM objects WHERE uid IN (SELECT uid FROM aliases WHERE name = ?) ORDER BY region", (name,)
+    )
+    return [cast(Key, decode(row)) for row in rows]
+
+
 def list_aliases(
     tx: sqlite3.Connection, region: str, *, uid: str | None = None, after: str = "", limit: int = 100
 ) -> list[tuple[AliasRow, str]]:

@@ -10,10 +10,14 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Controller, Request, post
+from litestar.openapi.spec import OpenAPIType, Schema
 
 from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.bodies import decode
+from controlplane.api.reconciliation.documented import REFUSALS, Documented, body_of
 from controlplane.api.reconciliation.objects import find, record
 from controlplane.api.services import Services
+from controlplane.domain.schedule import MAX_WINDOW_DAYS, MIN_WINDOW_DAYS
 from controlplane.errors import NotFound
 from controlplane.schema.meta import Key, Kind
 from controlplane.store import keys
@@ -38,28 +42,42 @@ OPERATIONS: Final[Mapping[str, str]] = {
 }
 
 
+class ActionOperation(Documented):
+    body = body_of(
+        {
+            "windowDays": Schema(
+                type=OpenAPIType.INTEGER,
+                minimum=MIN_WINDOW_DAYS,
+                maximum=MAX_WINDOW_DAYS,
+                description="For schedule-deletion; absent, the key's declared window holds.",
+            )
+        }
+    )
+    body_required = False
+
+
 class ActionsController(Controller):
     """What an operator does with one key."""
 
     path = "/"
     tags = ("keys",)
 
-    @post("/{plural:str}/{name:str}/actions/{action:str}", operation_id="ActOnKey", status_code=200)
-    async def act(
-        self,
-        request: ApiRequest,
-        services: Services,
-        plural: str,
-        name: str,
-        action: str,
-        data: ActionBody | None = None,
-    ) -> Key:
+    @post(
+        "/{plural:str}/{name:str}/actions/{action:str}",
+        operation_id="ActOnKey",
+        operation_class=ActionOperation,
+        responses=REFUSALS,
+        status_code=200,
+    )
+    async def act(self, request: ApiRequest, services: Services, plural: str, name: str, action: str) -> Key:
         """enable, disable, schedule-deletion, cancel-deletion, or reconcile (look at it now)."""
         operation = OPERATIONS.get(action)
         if plural != "keys":
             raise NotFound(f"there are no actions on {plural}, only on keys")
         if operation is None:
             raise NotFound(f"there is no action {action}; there are {', '.join(OPERATIONS)}")
+        body = await request.body()
+        data = decode(body, ActionBody | None) if body else None  # type: ignore[arg-type]
         found = find(services, Kind.KEY, name)
         assert isinstance(found, Key)
         caller = request.user

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-import msgspec
-from litestar import Controller, Request, delete, get, put
+from litestar import Controller, Request, Response, delete, get, put
 from litestar.params import Parameter
+from litestar.status_codes import HTTP_304_NOT_MODIFIED
 
 from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.bodies import decode
+from controlplane.api.reconciliation.documented import DOCUMENT, REFUSALS, Documented
 from controlplane.api.reconciliation.plans import surroundings
+from controlplane.api.reconciliation.preconditions import conditions_of, entity_tag
 from controlplane.api.services import Services
-from controlplane.errors import Blocked, Conflict, InvalidInput, NotFound
+from controlplane.domain.names import KeyReference, parse_key_reference
+from controlplane.errors import Blocked, InvalidInput, NotFound
 from controlplane.planning import apply, planner
 from controlplane.schema.documents import decode_document, received
 from controlplane.schema.keys import RefusedUse
@@ -35,13 +39,17 @@ PLURALS: Final[Mapping[str, Kind]] = {
 }
 
 
+class PutOperation(Documented):
+    body = DOCUMENT
+
+
 class ObjectsController(Controller):
     """Read and write single objects."""
 
     path = "/"
     tags = ("objects",)
 
-    @get("/{plural:str}", operation_id="ListObjects")
+    @get("/{plural:str}", operation_id="ListObjects", responses=REFUSALS)
     async def list_all(
         self,
         request: ApiRequest,
@@ -57,7 +65,7 @@ class ObjectsController(Controller):
 
         async def work() -> ObjectPage:
             if ref is not None:
-                return ObjectPage(items=(_referred(request, services, kind, ref),), next=None)
+                return ObjectPage(items=(_referred(services, kind, ref),), next=None)
             found = await services.database.scan(
                 lambda tx: objects.page(tx, kind, after=after, limit=limit + 1, spec_set=spec_set)
             )
@@ -66,17 +74,22 @@ class ObjectsController(Controller):
 
         return await services.usage.on_account(_reading(request, f"List{kind}s"), work)
 
-    @get("/{plural:str}/{name:str}", operation_id="GetObject")
-    async def show(self, request: ApiRequest, services: Services, plural: str, name: str) -> AnyObject:
-        """One object by name; a key also by its key id."""
+    @get("/{plural:str}/{name:str}", operation_id="GetObject", responses=REFUSALS)
+    async def show(self, request: ApiRequest, services: Services, plural: str, name: str) -> Response[AnyObject | None]:
+        """One object by name; a key also by its key id. ``If-None-Match`` with its entity tag is answered 304."""
         kind = _kind(plural)
+        conditions = conditions_of(request.headers)
 
         async def work() -> AnyObject:
             return find(services, kind, name)
 
-        return await services.usage.on_account(_reading(request, f"Get{kind}"), work, f"{kind}/{name}")
+        found = await services.usage.on_account(_reading(request, f"Get{kind}"), work, f"{kind}/{name}")
+        headers = {"etag": entity_tag(found), "cache-control": "no-cache"}
+        if conditions.unchanged(found):
+            return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+        return Response(found, headers=headers)
 
-    @get("/{plural:str}/{name:str}/refused-uses", operation_id="ListRefusedUses")
+    @get("/{plural:str}/{name:str}/refused-uses", operation_id="ListRefusedUses", responses=REFUSALS)
     async def refused_uses(self, request: ApiRequest, services: Services, plural: str, name: str) -> list[RefusedUse]:
         """Uses that were refused because the key is pending deletion, newest first."""
 
@@ -88,25 +101,18 @@ class ObjectsController(Controller):
 
         return await services.usage.on_account(_reading(request, "ListRefusedUses"), work, f"Key/{name}")
 
-    @put("/{plural:str}/{name:str}", operation_id="PutObject")
-    async def put(
-        self,
-        request: ApiRequest,
-        services: Services,
-        plural: str,
-        name: str,
-        if_match: Annotated[int | None, Parameter(header="If-Match")] = None,
-    ) -> AnyObject:
-        """Declare one object. ``If-Match`` is the resource version that was read; the object's spec set stays."""
+    @put("/{plural:str}/{name:str}", operation_id="PutObject", operation_class=PutOperation, responses=REFUSALS)
+    async def put(self, request: ApiRequest, services: Services, plural: str, name: str) -> AnyObject:
+        """Declare one object; its spec set stays. ``If-Match`` names the version that was read, ``If-None-Match: *``
+        makes it only if it is not there. No ``ETag`` comes back: what is stored is more than what was sent (RFC 9110,
+        9.3.4); the version is in the answer.
+        """
         kind = _kind(plural)
+        conditions = conditions_of(request.headers)
         body = await request.body()
 
         async def work() -> AnyObject:
-            try:
-                raw = msgspec.json.decode(body)
-            except (msgspec.DecodeError, RecursionError):
-                raise InvalidInput("the body is not valid JSON") from None
-            document = decode_document(raw)
+            document = decode_document(decode(body, Any))
             if document.kind is not kind or document.name != name:
                 raise InvalidInput(f"the document declares {document.kind} {document.name}, the path {kind} {name}")
             located = received([document])
@@ -114,8 +120,7 @@ class ObjectsController(Controller):
 
             def write(tx: Tx) -> AnyObject:
                 present = objects.get_named(tx, kind, name)
-                if if_match is not None and (present is None or present.metadata.resource_version != if_match):
-                    raise Conflict(f"{kind} {name} is not at version {if_match}: read it again")
+                conditions.check(present, f"{kind} {name}")
                 owner = (present.metadata.spec_set or "") if present else ""
                 draft = planner.make_plan(tx, located, owner, around, prune=False)
                 account, by = services.settings.account, request.user.principal
@@ -129,20 +134,24 @@ class ObjectsController(Controller):
         asked = perform.Request(request.user, f"Put{kind}", action="keystead:Apply")
         return await services.usage.on_account(asked, work, f"{kind}/{name}")
 
-    @delete("/{plural:str}/{name:str}", operation_id="DeleteObject", status_code=200)
+    @delete("/{plural:str}/{name:str}", operation_id="DeleteObject", status_code=200, responses=REFUSALS)
     async def remove(self, request: ApiRequest, services: Services, plural: str, name: str) -> AnyObject:
-        """Schedule a key's deletion with its declared window, or remove another object."""
+        """Schedule a key's deletion with its declared window, or remove another object. Takes ``If-Match``."""
         kind = _kind(plural)
+        conditions = conditions_of(request.headers)
         found = find(services, kind, name)
         if isinstance(found, Key):
             window, uid = found.spec.deletion.window_days, found.metadata.uid
             by, now = request.user.principal, services.clock.now()
+
+            def schedule(tx: Tx) -> Key:
+                conditions.check(objects.get(tx, uid), f"{kind} {name}")
+                return keys.schedule_deletion(tx, uid, window_days=window, by=by, now=now)
+
             return await services.usage.on_key(
                 perform.Request(request.user, "ScheduleKeyDeletion"),
                 lambda: record(services, found),
-                lambda _: services.database.write(
-                    lambda tx: keys.schedule_deletion(tx, uid, window_days=window, by=by, now=now)
-                ),
+                lambda _: services.database.write(schedule),
             )
 
         async def work() -> AnyObject:
@@ -152,6 +161,7 @@ class ObjectsController(Controller):
 
             def write(tx: Tx) -> AnyObject:
                 present = objects.require(tx, found.metadata.uid)
+                conditions.check(present, f"{kind} {name}")
                 if isinstance(present, KeyStore) and objects.count(tx, Kind.KEY, key_store=name):
                     raise Blocked(f"keys live in key store {name}; it leaves when its last key has been destroyed")
                 apply.remove(tx, _removal(present), request.user.principal, around.now)
@@ -164,10 +174,10 @@ class ObjectsController(Controller):
 
 
 def find(services: Services, kind: Kind, name: str) -> AnyObject:
-    """An object by name, or a key by key id in the server's first Region. Raises :class:`NotFound`."""
+    """An object by name, or a key by key id. Raises :class:`NotFound`, or :class:`InvalidInput` for several keys."""
     found = services.database.read(lambda tx: objects.get_named(tx, kind, name))
     if found is None and kind is Kind.KEY:
-        found = services.database.read(lambda tx: objects.get_key(tx, services.settings.region, name))
+        found = _key_of(services, KeyReference(services.settings.region, services.settings.account, key_id=name))
     if found is None:
         raise NotFound(f"there is no {kind} {name}")
     return found
@@ -182,10 +192,36 @@ def record(services: Services, key: Key) -> Any:
     return found
 
 
-def _referred(request: ApiRequest, services: Services, kind: Kind, ref: str) -> AnyObject:
+def _referred(services: Services, kind: Kind, ref: str) -> AnyObject:
+    """The key that a key id, an alias or an ARN names, in whatever Region of this server it is."""
     if kind is not Kind.KEY:
         raise InvalidInput("ref finds keys only")
-    return services.usage.resolve(request.user, ref).key
+    settings = services.settings
+    reference = parse_key_reference(ref, settings.region, settings.account)
+    found = _key_of(services, reference) if reference.account == settings.account else None
+    if found is None:
+        raise NotFound(f"there is no key {ref}")
+    return found
+
+
+def _key_of(services: Services, reference: KeyReference) -> Key | None:
+    """An ARN names its Region; without one the server's first Region comes first, then the others if only one has it.
+
+    Raises :class:`InvalidInput` where it would have to guess.
+    """
+
+    def read(tx: Tx) -> list[Key]:
+        if reference.alias is not None:
+            return objects.keys_of_alias(tx, reference.alias)
+        return objects.related_keys(tx, reference.key_id or "")
+
+    found = {key.spec.region: key for key in services.database.read(read)}
+    if reference.full or reference.region in found:
+        return found.get(reference.region)
+    if len(found) > 1:
+        arns = ", ".join(key.status.arn for key in found.values())
+        raise InvalidInput(f"several keys go by this name: {arns}; name one of them by its ARN")
+    return next(iter(found.values()), None)
 
 
 def _removal(present: AnyObject) -> PlannedChange:

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIType, Schema
 
 from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.documented import DOCUMENT, REFUSALS, Documented, body_of
 from controlplane.api.services import Services
 from controlplane.errors import InvalidInput, InvalidSpec, Problem
 from controlplane.planning import apply, planner
@@ -35,20 +36,15 @@ class PlanRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     documents: msgspec.Raw
 
 
-class PlanOperation(Operation):
-    """Documents the body, which the handler reads itself."""
-
-    def __post_init__(self) -> None:
-        document = Schema(type="object", description="A document, as `keystead schema` describes it.")  # type: ignore[arg-type]
-        schema = Schema(
-            type="object",  # type: ignore[arg-type]
-            required=["specSet", "documents"],
-            properties={
-                "specSet": Schema(type="string", pattern=NAME_PATTERN),  # type: ignore[arg-type]
-                "documents": Schema(type="array", items=document),  # type: ignore[arg-type]
-            },
-        )
-        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
+class PlanOperation(Documented):
+    body = body_of(
+        {
+            "specSet": Schema(type=OpenAPIType.STRING, pattern=NAME_PATTERN),
+            "documents": Schema(type=OpenAPIType.ARRAY, items=DOCUMENT),
+        },
+        "specSet",
+        "documents",
+    )
 
 
 class PlansController(Controller):
@@ -57,7 +53,13 @@ class PlansController(Controller):
     path = "/"
     tags = ("plans",)
 
-    @post("/plans", operation_id="MakePlan", operation_class=PlanOperation, request_max_body_size=MAX_BODY)
+    @post(
+        "/plans",
+        operation_id="MakePlan",
+        operation_class=PlanOperation,
+        responses=REFUSALS,
+        request_max_body_size=MAX_BODY,
+    )
     async def make(self, request: ApiRequest, services: Services) -> Plan:
         """Compare documents with live objects. Changes nothing; the plan is kept so that it can be applied."""
         body = await request.body()
@@ -75,7 +77,7 @@ class PlansController(Controller):
 
         return await services.usage.on_account(_asked(request, "MakePlan", "keystead:Plan"), work)
 
-    @get("/plans/{plan_id:str}", operation_id="GetPlan")
+    @get("/plans/{plan_id:str}", operation_id="GetPlan", responses=REFUSALS)
     async def show(self, request: ApiRequest, services: Services, plan_id: str) -> Plan:
         """A plan that was made before."""
 
@@ -84,7 +86,7 @@ class PlansController(Controller):
 
         return await services.usage.on_account(_asked(request, "GetPlan", "keystead:Read"), work)
 
-    @post("/plans/{plan_id:str}/apply", operation_id="ApplyPlan", status_code=200)
+    @post("/plans/{plan_id:str}/apply", operation_id="ApplyPlan", status_code=200, responses=REFUSALS)
     async def apply(self, request: ApiRequest, services: Services, plan_id: str) -> Applied:
         """Write a plan's desired state, all of it or nothing; the reconciler goes on from there."""
         caller = request.user
@@ -98,7 +100,7 @@ class PlansController(Controller):
 
         return await services.usage.on_account(_asked(request, "ApplyPlan", "keystead:Apply"), work)
 
-    @get("/spec-sets/{spec_set:str}/progress", operation_id="GetProgress")
+    @get("/spec-sets/{spec_set:str}/progress", operation_id="GetProgress", responses=REFUSALS)
     async def progress(self, request: ApiRequest, services: Services, spec_set: str) -> Progress:
         """How many objects of a spec set are not yet as declared, and why the first of them are not."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -12,6 +13,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from controlplane import __version__
 from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.documented import REFUSALS
 from controlplane.api.services import Services
 from controlplane.keystores.discovery import plugin_names
 from controlplane.schema.events import EventPage
@@ -30,7 +32,7 @@ class StreamController(Controller):
     path = "/"
     tags = ("server",)
 
-    @get("/server", operation_id="GetServer")
+    @get("/server", operation_id="GetServer", responses=REFUSALS)
     async def server(self, request: ApiRequest, services: Services) -> ServerInfo:
         """Identity, version, Regions and the types of key store that are installed."""
 
@@ -48,7 +50,7 @@ class StreamController(Controller):
 
         return await services.usage.on_account(_reading(request, "GetServer"), work)
 
-    @get("/events", operation_id="ListEvents")
+    @get("/events", operation_id="ListEvents", responses=REFUSALS)
     async def events(
         self,
         request: ApiRequest,
@@ -66,7 +68,7 @@ class StreamController(Controller):
 
         return await services.usage.on_account(_reading(request, "ListEvents"), work)
 
-    @get("/changes", operation_id="StreamChanges")
+    @get("/changes", operation_id="StreamChanges", responses=REFUSALS)
     async def changes(
         self,
         request: ApiRequest,
@@ -88,7 +90,7 @@ async def _follow(services: Services, seen: int) -> AsyncIterator[ServerSentEven
     """Ends when the server stops; the client continues after the last version it saw."""
     yield ServerSentEventMessage(comment=f"changes after {seen}")
     while not services.stopping.is_set():
-        version = await services.signal.wait(seen, HEARTBEAT_SECONDS)
+        version = await _changed_or_stopping(services, seen)
         if version <= seen:
             yield ServerSentEventMessage(comment="alive")
         while batch := services.database.read(lambda tx, seen=seen: objects.changes_since(tx, seen)):  # type: ignore[misc]
@@ -98,6 +100,18 @@ async def _follow(services: Services, seen: int) -> AsyncIterator[ServerSentEven
                     event="change", id=str(change.version), data=msgspec.json.encode(change).decode()
                 )
         seen = max(seen, version)
+
+
+async def _changed_or_stopping(services: Services, seen: int) -> int:
+    """The store's version after a change, a heartbeat's time, or the beginning of the server's end."""
+    changed = asyncio.ensure_future(services.signal.wait(seen, HEARTBEAT_SECONDS))
+    stopping = asyncio.ensure_future(services.stopping.wait())
+    try:
+        await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return changed.result() if changed.done() else seen
+    finally:
+        changed.cancel()
+        stopping.cancel()
 
 
 def _reading(request: ApiRequest, operation: str) -> perform.Request:

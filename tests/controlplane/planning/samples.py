@@ -12,7 +12,7 @@ from controlplane.clock import ManualClock
 from controlplane.planning import apply
 from controlplane.planning.planner import Draft, Surroundings, make_plan
 from controlplane.schema.documents import Document, declare, received
-from controlplane.schema.keys import DesiredKey
+from controlplane.schema.keys import DesiredKey, MaterialState, MaterialStatus
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Action, Applied, Plan, PlannedChange
@@ -87,7 +87,22 @@ class Planning:
 
     async def apply(self, plan: Plan, by: str = "me") -> Applied:
         now = self.clock.now()
-        return await self.write(lambda tx: apply.apply_stored(tx, plan.id, account=ACCOUNT, by=by, now=now))
+        applied = await self.write(lambda tx: apply.apply_stored(tx, plan.id, account=ACCOUNT, by=by, now=now))
+        await self.make_material()
+        return applied
+
+    async def make_material(self) -> None:
+        """What the reconciler does with every key that has no material yet."""
+        now = self.clock.now()
+
+        def make(tx: Tx) -> None:
+            for uid in objects.uids(tx, Kind.KEY):
+                status = cast(Key, objects.require(tx, uid)).status
+                if status.current is None:
+                    made = MaterialStatus(material_id=uid, name=uid, state=MaterialState.CURRENT, created_at=now)
+                    objects.replace(tx, uid, now=now, status=msgspec.structs.replace(status, materials=(made,)))
+
+        await self.write(make)
 
     async def declare(self, *documents: Document, spec_set: str = SET) -> Plan:
         """Plan and apply at once; the plan that was applied."""

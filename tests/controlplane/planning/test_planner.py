@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from controlplane.errors import InvalidSpec
+from controlplane.planning import apply
 from controlplane.schema.keys import DeletionSpec, KeySpec, KeyUsage, Origin, PolicySource
 from controlplane.schema.keystores import STANDARD, DesiredKeyStore
 from controlplane.schema.meta import DeletionRequest, KeyStore, Kind
 from controlplane.schema.plans import Action, Counts, PlanReason
 from controlplane.schema.principals import PrincipalType
 from controlplane.store import keys
-from tests.controlplane.planning.samples import SET, Planning, key, only, paths, person, store, told
+from tests.controlplane.planning.samples import ACCOUNT, SET, Planning, key, only, paths, person, store, told
 
 POLICY = PolicySource(
     document='{"Statement": [{"Effect": "Allow",\n "Principal": "*", "Action": "kms:*", "Resource": "*"}]}'
@@ -92,6 +93,17 @@ async def test_other_sets_and_what_belongs_to_none_are_left_alone(planning: Plan
     await planning.declare(key("theirs"), person("they"), spec_set="other")
     await planning.put(key("nobodys"))
     assert (await planning.plan()).empty
+
+
+async def test_a_key_whose_state_forbids_its_deletion_is_not_removed(planning: Planning) -> None:
+    kept = await planning.plan(key("new"))
+    now = planning.clock.now()
+    await planning.write(lambda tx: apply.apply_stored(tx, kept.id, account=ACCOUNT, by="me", now=now))
+    removal = only(await planning.plan())
+    assert (removal.action, removal.reason) == (Action.BLOCKED, PlanReason.KEY_STATE)
+    assert "is creating" in removal.message
+    await planning.make_material()
+    assert only(await planning.plan()).action is Action.SCHEDULE_DELETION
 
 
 async def test_what_waits_for_its_deletion_is_not_removed_again(planning: Planning) -> None:
@@ -238,6 +250,7 @@ def test_every_reason_of_a_plan_is_reached_by_a_test_here_or_is_known_not_to_occ
         "ProtectionLiftedApart",
         "OwnedElsewhere",
         "PendingDeletion",
+        "KeyState",
         "KeysInStore",
         "AliasTaken",
     }
