@@ -19,6 +19,7 @@ from plugins.sdk import (
     Algorithm,
     Capabilities,
     CredentialsRefused,
+    GcmCiphertext,
     Health,
     InvalidCiphertext,
     InvalidRequest,
@@ -122,6 +123,18 @@ class Calls:
         return await self._run(
             connection, "decrypt", connection.plugin.decrypt(ref, algorithm, ciphertext, aad), self._use_seconds
         )
+
+    async def encrypt_gcm(
+        self, store: str, ref: MaterialRef, plaintext: bytes, aad: bytes, *, seconds: float = USE_SECONDS
+    ) -> GcmCiphertext:
+        connection = self._admitted(store)
+        return await self._run(connection, "encrypt_gcm", connection.plugin.encrypt_gcm(ref, plaintext, aad), seconds)
+
+    async def decrypt_gcm(
+        self, store: str, ref: MaterialRef, sealed: GcmCiphertext, aad: bytes, *, seconds: float = USE_SECONDS
+    ) -> bytes:
+        connection = self._admitted(store)
+        return await self._run(connection, "decrypt_gcm", connection.plugin.decrypt_gcm(ref, sealed, aad), seconds)
 
     async def sign(
         self, store: str, ref: MaterialRef, algorithm: Algorithm, message_type: MessageType, message: bytes

@@ -25,6 +25,7 @@ from plugins.sdk import (
     Capabilities,
     CredentialsRefused,
     Custody,
+    GcmCiphertext,
     Health,
     InvalidCiphertext,
     InvalidRequest,
@@ -43,6 +44,7 @@ from plugins.sdk import (
 )
 
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
 _KEY_SPECS = (KeySpec.SYMMETRIC_DEFAULT, KeySpec.HMAC_256)
 
 
@@ -105,6 +107,7 @@ class MemoryKeyStore(KeyStorePlugin):
             key_specs={spec: frozenset(KEY_SPECS[spec].algorithms) for spec in _KEY_SPECS},
             lists_material=True,
             rotation=True,
+            gcm=True,
         )
 
     async def close(self) -> None:
@@ -163,6 +166,27 @@ class MemoryKeyStore(KeyStorePlugin):
                 raise InvalidCiphertext("the ciphertext does not decrypt under this key material") from None
 
         return await self._run("decrypt", act)
+
+    async def encrypt_gcm(self, ref: MaterialRef, plaintext: bytes, aad: bytes) -> GcmCiphertext:
+        def act() -> GcmCiphertext:
+            cipher = AESGCM(self._secret(ref, KeyUsage.ENCRYPT_DECRYPT, Algorithm.SYMMETRIC_DEFAULT))
+            iv = os.urandom(_NONCE_BYTES)
+            box = cipher.encrypt(iv, plaintext, aad)
+            return GcmCiphertext(iv, box[:-_TAG_BYTES], box[-_TAG_BYTES:])
+
+        return await self._run("encrypt_gcm", act)
+
+    async def decrypt_gcm(self, ref: MaterialRef, sealed: GcmCiphertext, aad: bytes) -> bytes:
+        def act() -> bytes:
+            cipher = AESGCM(self._secret(ref, KeyUsage.ENCRYPT_DECRYPT, Algorithm.SYMMETRIC_DEFAULT))
+            if len(sealed.iv) != _NONCE_BYTES or len(sealed.tag) != _TAG_BYTES:
+                raise InvalidCiphertext("the ciphertext does not decrypt under this key material")
+            try:
+                return cipher.decrypt(sealed.iv, sealed.ciphertext + sealed.tag, aad)
+            except InvalidTag:
+                raise InvalidCiphertext("the ciphertext does not decrypt under this key material") from None
+
+        return await self._run("decrypt_gcm", act)
 
     async def generate_mac(self, ref: MaterialRef, algorithm: Algorithm, message: bytes) -> bytes:
         def act() -> bytes:

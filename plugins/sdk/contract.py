@@ -24,7 +24,7 @@ from typing import ClassVar
 from plugins.sdk.errors import Unsupported
 from plugins.sdk.options import Options
 from plugins.sdk.secret import SecretBytes
-from plugins.sdk.types import Capabilities, Health, KeyPair, Material, MaterialRef, PluginContext
+from plugins.sdk.types import Capabilities, GcmCiphertext, Health, KeyPair, Material, MaterialRef, PluginContext
 from plugins.sdk.vocabulary import Algorithm, KeySpec, MessageType
 
 CONTRACT_VERSION = 1
@@ -105,6 +105,17 @@ class KeyStorePlugin(ABC):
     async def decrypt(self, ref: MaterialRef, algorithm: Algorithm, ciphertext: bytes, aad: bytes) -> bytes:
         """The plaintext of what ``encrypt`` made with the same ``aad``; ``InvalidCiphertext`` otherwise."""
         raise Unsupported("this key store does not decrypt")
+
+    async def encrypt_gcm(self, ref: MaterialRef, plaintext: bytes, aad: bytes) -> GcmCiphertext:
+        """AES-256-GCM (SP 800-38D) under a fresh IV, for SYMMETRIC_DEFAULT material (capability ``gcm``).
+
+        The parts hold everything that decryption needs but ``aad``. They open with ``decrypt_gcm`` only.
+        """
+        raise Unsupported("this key store does not encrypt with AES-GCM in parts")
+
+    async def decrypt_gcm(self, ref: MaterialRef, sealed: GcmCiphertext, aad: bytes) -> bytes:
+        """The plaintext of what ``encrypt_gcm`` made with the same ``aad``; ``InvalidCiphertext`` otherwise."""
+        raise Unsupported("this key store does not decrypt AES-GCM in parts")
 
     async def sign(self, ref: MaterialRef, algorithm: Algorithm, message_type: MessageType, message: bytes) -> bytes:
         """A signature: PKCS#1 or PSS octets, ECDSA in DER, Ed25519 64 octets, ML-DSA octets (FIPS 204).

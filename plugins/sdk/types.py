@@ -67,6 +67,16 @@ class Capabilities(msgspec.Struct, frozen=True):
     data_key_pairs: frozenset[KeySpec] = frozenset()
     """Specs for which ``generate_key_pair`` works."""
     random: bool = True
+    gcm: bool = False
+    """``encrypt_gcm`` and ``decrypt_gcm`` work for SYMMETRIC_DEFAULT material: an XKS proxy can expose it."""
+
+
+class GcmCiphertext(msgspec.Struct, frozen=True):
+    """AES-256-GCM in its parts: ``iv`` is 12 or 16 octets, ``ciphertext`` as long as the plaintext, ``tag`` 16."""
+
+    iv: bytes
+    ciphertext: bytes
+    tag: bytes
 
 
 class Health(msgspec.Struct, frozen=True):

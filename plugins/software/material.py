@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from plugins.sdk import (
     Algorithm,
+    GcmCiphertext,
     InvalidCiphertext,
     InvalidRequest,
     InvalidSignature,
@@ -58,6 +59,12 @@ class OpenMaterial:
         self._refuse()
 
     def decrypt(self, algorithm: Algorithm, ciphertext: bytes, aad: bytes) -> bytes:
+        self._refuse()
+
+    def encrypt_gcm(self, plaintext: bytes, aad: bytes) -> GcmCiphertext:
+        self._refuse()
+
+    def decrypt_gcm(self, sealed: GcmCiphertext, aad: bytes) -> bytes:
         self._refuse()
 
     def sign(self, algorithm: Algorithm, message_type: MessageType, message: bytes) -> bytes:
@@ -98,7 +105,9 @@ _NONCE_BYTES = 12
 _NONCE_AT = 1 + _SALT_BYTES
 _BOX_AT = _NONCE_AT + _NONCE_BYTES
 _SHORTEST_BLOB = _BOX_AT + 16
+_TAG_BYTES = 16
 _MESSAGE_KEY_LABEL = b"keystead AES-256-GCM message key\x00"
+_KEY_BY_IV_LABEL = b"keystead AES-256-GCM key by IV\x00"
 
 
 class AesMaterial(OpenMaterial):
@@ -109,6 +118,9 @@ class AesMaterial(OpenMaterial):
     processes, so each message key is HKDF-Expand (RFC 5869) of the material over a random salt: key and nonce together
     repeat with the probability of a collision in 224 bits.
 
+    In parts there is no room for a salt of its own, so the IV of 16 octets is the salt too: key and IV together repeat
+    with the probability of a collision in 128 bits, which stays under 2^-32 for 2^48 messages.
+
     One block of HKDF-Expand with SHA-256 is ``HMAC(material, info | 0x01)``, here with the library's HMAC keyed once
     and copied per message: 5.2 us for 1 KiB instead of 7.7 with its HKDFExpand. Label and salt fit one SHA-256 block.
     """
@@ -118,9 +130,9 @@ class AesMaterial(OpenMaterial):
     def __init__(self, key: bytes) -> None:
         self._keyed = hmac.HMAC(key, _SHA256)
 
-    def _message_cipher(self, salt: bytes) -> AESGCM:
+    def _message_cipher(self, salt: bytes, label: bytes = _MESSAGE_KEY_LABEL) -> AESGCM:
         block = self._keyed.copy()
-        block.update(_MESSAGE_KEY_LABEL + salt + b"\x01")
+        block.update(label + salt + b"\x01")
         return AESGCM(block.finalize())
 
     def encrypt(self, algorithm: Algorithm, plaintext: bytes, aad: bytes) -> bytes:
@@ -134,6 +146,20 @@ class AesMaterial(OpenMaterial):
         cipher = self._message_cipher(ciphertext[1:_NONCE_AT])
         try:
             return cipher.decrypt(ciphertext[_NONCE_AT:_BOX_AT], ciphertext[_BOX_AT:], aad)
+        except exceptions.InvalidTag:
+            raise _invalid_ciphertext() from None
+
+    def encrypt_gcm(self, plaintext: bytes, aad: bytes) -> GcmCiphertext:
+        iv = os.urandom(_SALT_BYTES)
+        box = self._message_cipher(iv, _KEY_BY_IV_LABEL).encrypt(iv, plaintext, aad)
+        return GcmCiphertext(iv, box[:-_TAG_BYTES], box[-_TAG_BYTES:])
+
+    def decrypt_gcm(self, sealed: GcmCiphertext, aad: bytes) -> bytes:
+        if len(sealed.iv) != _SALT_BYTES or len(sealed.tag) != _TAG_BYTES:
+            raise _invalid_ciphertext()
+        try:
+            cipher = self._message_cipher(sealed.iv, _KEY_BY_IV_LABEL)
+            return cipher.decrypt(sealed.iv, sealed.ciphertext + sealed.tag, aad)
         except exceptions.InvalidTag:
             raise _invalid_ciphertext() from None
 

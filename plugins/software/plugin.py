@@ -15,6 +15,7 @@ from plugins.sdk import (
     Algorithm,
     Capabilities,
     Custody,
+    GcmCiphertext,
     Health,
     InvalidRequest,
     KeyPair,
@@ -86,6 +87,7 @@ class SoftwareKeyStore(KeyStorePlugin):
             absent_algorithms=frozenset({Algorithm.ED25519_PH_SHA_512}),
             rotation=True,
             data_key_pairs=keymaking.data_key_pair_specs(),
+            gcm=True,
         )
 
     async def close(self) -> None:
@@ -144,6 +146,14 @@ class SoftwareKeyStore(KeyStorePlugin):
         if material.slow:
             return await asyncio.to_thread(material.decrypt, algorithm, ciphertext, aad)
         return material.decrypt(algorithm, ciphertext, aad)
+
+    async def encrypt_gcm(self, ref: MaterialRef, plaintext: bytes, aad: bytes) -> GcmCiphertext:
+        material = await self._use(ref, KeyUsage.ENCRYPT_DECRYPT, Algorithm.SYMMETRIC_DEFAULT)
+        return material.encrypt_gcm(plaintext, aad)
+
+    async def decrypt_gcm(self, ref: MaterialRef, sealed: GcmCiphertext, aad: bytes) -> bytes:
+        material = await self._use(ref, KeyUsage.ENCRYPT_DECRYPT, Algorithm.SYMMETRIC_DEFAULT)
+        return material.decrypt_gcm(sealed, aad)
 
     async def sign(self, ref: MaterialRef, algorithm: Algorithm, message_type: MessageType, message: bytes) -> bytes:
         material = await self._use(ref, KeyUsage.SIGN_VERIFY, algorithm)

@@ -119,6 +119,11 @@ class Harness:
         if usage is not None and usage not in usages:
             pytest.skip(f"Capabilities.key_specs does not declare {usage} for {spec}")
 
+    def need_gcm(self) -> None:
+        """Skip unless the plugin declares AES-GCM in parts."""
+        if not self.capabilities.gcm:
+            pytest.skip("Capabilities.gcm is not declared")
+
     def algorithms(self, spec: KeySpec, usage: KeyUsage) -> list[Algorithm]:
         """The algorithms that must work."""
         absent = self.capabilities.absent_algorithms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,6 +14,7 @@ from plugins.sdk import (
     KEY_SPECS,
     Algorithm,
     Family,
+    GcmCiphertext,
     InvalidCiphertext,
     InvalidRequest,
     InvalidSignature,
@@ -107,6 +109,60 @@ class UsageConformance(Harness):
         for wrong in (b"", blob[:-1], blob + b"\0", blob[1:]):
             with pytest.raises(InvalidCiphertext):
                 await plugin.decrypt(ref, Algorithm.SYMMETRIC_DEFAULT, wrong, b"context")
+
+    async def test_gcm_in_parts_has_the_parts_that_aes_gcm_has(self, plugin: KeyStorePlugin) -> None:
+        self.need_gcm()
+        ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
+        for plaintext in (b"", b"plaintext", os.urandom(4300)):
+            sealed = await plugin.encrypt_gcm(ref, plaintext, b"a" * 8216)
+            assert len(sealed.iv) in (12, 16)
+            assert len(sealed.ciphertext) == len(plaintext)
+            assert len(sealed.tag) == 16
+            assert await plugin.decrypt_gcm(ref, sealed, b"a" * 8216) == plaintext
+
+    async def test_gcm_in_parts_never_uses_an_iv_twice(self, plugin: KeyStorePlugin) -> None:
+        self.need_gcm()
+        ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
+        made = [await plugin.encrypt_gcm(ref, b"same", b"") for _ in range(50)]
+        assert len({sealed.iv for sealed in made}) == len(made)
+
+    async def test_any_changed_part_of_gcm_is_refused(self, plugin: KeyStorePlugin) -> None:
+        self.need_gcm()
+        ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
+        iv, ciphertext, tag = msgspec.structs.astuple(await plugin.encrypt_gcm(ref, b"plaintext", b"aad"))
+        changed = [
+            *(GcmCiphertext(flipped(iv, at), ciphertext, tag) for at in range(len(iv))),
+            *(GcmCiphertext(iv, flipped(ciphertext, at), tag) for at in range(len(ciphertext))),
+            *(GcmCiphertext(iv, ciphertext, flipped(tag, at)) for at in range(len(tag))),
+            GcmCiphertext(iv[:-1], ciphertext, tag),
+            GcmCiphertext(b"", ciphertext, tag),
+            GcmCiphertext(iv, ciphertext[:-1], ciphertext[-1:] + tag),
+            GcmCiphertext(iv, ciphertext + tag[:1], tag[1:]),
+            GcmCiphertext(iv, ciphertext, tag[:12]),
+        ]
+        for wrong in changed:
+            with pytest.raises(InvalidCiphertext):
+                await plugin.decrypt_gcm(ref, wrong, b"aad")
+        other = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
+        for key, aad in ((ref, b""), (ref, b"aad\0"), (other, b"aad")):
+            with pytest.raises(InvalidCiphertext):
+                await plugin.decrypt_gcm(key, GcmCiphertext(iv, ciphertext, tag), aad)
+
+    async def test_gcm_in_parts_needs_a_symmetric_encryption_key(
+        self, plugin: KeyStorePlugin, cheap_spec: KeySpec
+    ) -> None:
+        self.need_gcm()
+        self.need_spec(cheap_spec)
+        if cheap_spec is not KeySpec.SYMMETRIC_DEFAULT:
+            ref = await self.created(plugin, cheap_spec)
+            with pytest.raises((InvalidRequest, Unsupported)):
+                await plugin.encrypt_gcm(ref, b"plaintext", b"")
+
+    async def test_gcm_in_parts_that_is_not_declared_is_refused(self, plugin: KeyStorePlugin) -> None:
+        if self.capabilities.gcm:
+            pytest.skip("Capabilities.gcm is declared")
+        with pytest.raises(Unsupported):
+            await plugin.encrypt_gcm(self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT), b"plaintext", b"")
 
     async def test_a_ciphertext_opens_under_its_own_key_only(self, plugin: KeyStorePlugin) -> None:
         self.need_spec(KeySpec.SYMMETRIC_DEFAULT)
