@@ -23,6 +23,7 @@ import msgspec
 from yarl import URL
 
 from controlplane.errors import InvalidInput, InvalidSpec, KeysteadError, Problem, Unauthenticated
+from controlplane.schema.browse import Access, KeyRows, KeySort, Summary, Verdict
 from controlplane.schema.documents import Document
 from controlplane.schema.events import EventPage
 from controlplane.schema.keys import RefusedUse
@@ -195,6 +196,43 @@ class Client:
             return found.items[0]
         return await self._ask("GET", f"/v1/{COLLECTIONS[kind]}/{_segment(name)}", AnyObject)  # type: ignore[arg-type]
 
+    async def put(self, document: Document, *, version: int | None = None) -> AnyObject:
+        """Declare one object. With ``version`` (the resource version that was read) it fails with
+        :class:`PreconditionFailed` if the object changed meanwhile."""
+        path = f"/v1/{COLLECTIONS[document.kind]}/{_segment(document.name)}"
+        return await self._ask("PUT", path, AnyObject, msgspec.json.encode(document), version=version)  # type: ignore[arg-type]
+
+    async def search_keys(
+        self,
+        filter: str = "",
+        *,
+        sort: KeySort = KeySort.NAME,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 200,
+    ) -> KeyRows:
+        """A window of the keys that match a filter (``schema.filters`` is its grammar), sorted by the server."""
+        wanted = {
+            "filter": filter,
+            "sort": sort.value,
+            "descending": "true" if descending else "false",
+            "offset": str(offset),
+            "limit": str(limit),
+        }
+        return await self._ask("GET", f"/v1/search/keys?{urlencode(wanted)}", KeyRows)
+
+    async def summary(self) -> Summary:
+        """Counts by state and key store, what needs a person, and how much keys are used."""
+        return await self._ask("GET", "/v1/summary", Summary)
+
+    async def access(self) -> Access:
+        """Who the caller is, and what it may do on the account."""
+        return await self._ask("GET", "/v1/access", Access)
+
+    async def key_actions(self, name: str) -> list[Verdict]:
+        """What the caller may do with a key now, and why not."""
+        return await self._ask("GET", f"/v1/keys/{_segment(await self._plain_name(name))}/actions", list[Verdict])
+
     async def refused_uses(self, name: str) -> list[RefusedUse]:
         """Who tried to use a key that is pending deletion."""
         path = f"/v1/keys/{_segment(await self._plain_name(name))}/refused-uses"
@@ -270,9 +308,11 @@ class Client:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    async def _ask(self, method: str, path: str, answer: type[_T], body: bytes | None = None) -> _T:
+    async def _ask(
+        self, method: str, path: str, answer: type[_T], body: bytes | None = None, *, version: int | None = None
+    ) -> _T:
         try:
-            async with self._request(method, path, body=body) as response:
+            async with self._request(method, path, body=body, version=version) as response:
                 content = await self._read(response)
                 if not 200 <= response.status < 300:
                     self._raise_problem(response, content)
@@ -288,6 +328,7 @@ class Client:
         body: bytes | None = None,
         accept: str = "application/json",
         timeout: aiohttp.ClientTimeout | None = None,
+        version: int | None = None,
     ) -> aiohttp.client._RequestContextManager:
         assert self._session is not None, "use the client as an async context manager"
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
@@ -295,6 +336,8 @@ class Client:
             headers["Authorization"] = f"Bearer {self._token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
+        if version is not None:
+            headers["If-Match"] = f'"{version}"'
         return self._session.request(
             method,
             URL(self.url + path, encoded=True),  # what is escaped stays escaped

@@ -10,7 +10,14 @@ import msgspec
 
 from controlplane.report.lines import Line, Style, age, moment, number, some, table, time_left
 from controlplane.report.values import MAX_PAD, one_value, shown_path
-from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
+from controlplane.schema.conditions import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Reason,
+    find_condition,
+    synced_word,
+)
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal
 
@@ -34,10 +41,7 @@ def shown_state(item: AnyObject) -> str:
 
 def shown_condition(item: AnyObject) -> str:
     """``Synced``, ``Reconciling`` (not seen at its present generation), or the reason why it is not synced."""
-    synced = find_condition(item.status.conditions, ConditionType.SYNCED)
-    if synced is None or _stale(synced, item):
-        return "Reconciling"
-    return "Synced" if synced.status is ConditionStatus.TRUE else synced.reason
+    return synced_word(item.status.conditions, item.metadata.generation)
 
 
 def table_lines(kind: Kind, items: Sequence[AnyObject], now: datetime) -> Iterator[Line]:

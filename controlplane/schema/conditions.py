@@ -83,3 +83,11 @@ def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Con
 def find_condition(conditions: Sequence[Condition], wanted: ConditionType) -> Condition | None:
     """The condition of that type, if it was ever set."""
     return next((condition for condition in conditions if condition.type is wanted), None)
+
+
+def synced_word(conditions: Sequence[Condition], generation: int) -> str:
+    """``Synced``, ``Reconciling`` (not seen at its present generation), or the reason why it is not synced."""
+    synced = find_condition(conditions, ConditionType.SYNCED)
+    if synced is None or synced.observed_generation < generation:
+        return "Reconciling"
+    return "Synced" if synced.status is ConditionStatus.TRUE else synced.reason

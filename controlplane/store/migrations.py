@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from sqlite_utils import Database, Migrations
+
+from controlplane.schema.meta import Key
+from controlplane.store import keyindex, objects
 
 MIGRATIONS = Migrations("keystead")
 
@@ -97,3 +102,18 @@ def m004_events(db: Database) -> None:
     )
     db.conn.execute("CREATE UNIQUE INDEX events_version ON events (version)")
     db.conn.execute("CREATE INDEX events_uid ON events (uid, version)")
+
+
+@MIGRATIONS()
+def m005_key_index(db: Database) -> None:
+    """What lists of keys are searched and sorted by, filled from the keys that are there."""
+    db.conn.execute(
+        """CREATE TABLE key_index (
+             name TEXT PRIMARY KEY, uid TEXT NOT NULL UNIQUE, key_store TEXT NOT NULL,
+             state_up TEXT NOT NULL, state_down TEXT NOT NULL, condition TEXT NOT NULL, key_spec TEXT NOT NULL,
+             created_at REAL NOT NULL, due_at REAL, text TEXT NOT NULL, tags TEXT NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX key_index_states ON key_index (key_store, state_up, state_down)")
+    db.conn.execute("CREATE INDEX key_index_trouble ON key_index (condition) WHERE condition <> 'Synced'")
+    for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
+        keyindex.put(db.conn, cast(Key, objects.decode(row)))

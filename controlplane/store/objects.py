@@ -29,6 +29,7 @@ from controlplane.schema.meta import (
     Metadata,
     Status,
 )
+from controlplane.store import keyindex
 
 _encode = msgspec.json.Encoder().encode
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
@@ -244,8 +245,9 @@ def insert(
         )
     except sqlite3.IntegrityError:
         raise AlreadyExists(f"{kind} {name} has the uid or the key id of another object") from None
-    if isinstance(spec, DesiredKey):
-        _write_aliases(tx, uid, spec, now)
+    if isinstance(created, Key):
+        _write_aliases(tx, uid, created.spec, now)
+        keyindex.put(tx, created)
     return created
 
 
@@ -309,7 +311,10 @@ def replace(
     )
     if isinstance(new_spec, DesiredKey) and new_spec != present.spec:
         _write_aliases(tx, uid, new_spec, now)
-    return _object(present.kind, new_meta, new_spec, new_status)
+    replaced = _object(present.kind, new_meta, new_spec, new_status)
+    if isinstance(replaced, Key):
+        keyindex.put(tx, replaced)
+    return replaced
 
 
 def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = None) -> None:
@@ -324,6 +329,7 @@ def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = Non
         )
     tx.execute("DELETE FROM aliases WHERE uid = ?", (uid,))
     tx.execute("DELETE FROM refused_uses WHERE uid = ?", (uid,))
+    keyindex.forget(tx, uid)
     tx.execute("DELETE FROM objects WHERE uid = ?", (uid,))
     version = _next_version(tx)
     tx.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (version, present.kind.value, uid, meta.name))

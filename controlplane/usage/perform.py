@@ -9,7 +9,7 @@ written; refusals are audited with their reason; a use refused because of pendin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Literal, TypeVar
 
 import msgspec
@@ -28,6 +28,7 @@ from controlplane.store import events, people
 from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
+from controlplane.usage.rates import Rates
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Usage:
         self._audit = audit
         self._clock = clock
         self._account = account
+        self.rates = Rates(monotonic)
 
     # ---- the sentence ----------------------------------------------------------------------------------------------
 
@@ -75,6 +77,8 @@ class Usage:
             await self._refused(request, record, key if isinstance(key, str) else "", error, started)
             raise
         await self._allowed(request, record.arn, started)
+        if request.operation in lifecycle.USES:
+            self.rates.count(allowed=True)
         return answer
 
     async def on_account(self, request: Request, work: Callable[[], Awaitable[T]], resource: str = "*") -> T:
@@ -111,6 +115,16 @@ class Usage:
         """The state of a key that a handler has just written."""
         store = self._catalog.key_store(key.spec.key_store)
         return lifecycle.key_state(key, store.status.connection if store else ConnectionState.DISCONNECTED)
+
+    def would_refuse(self, request: Request, record: KeyRecord | None) -> KeysteadError | None:
+        """Why this request would be refused now, before any work; None if it would not be. Nothing is audited."""
+        try:
+            self._authorise(request, record)
+            if record is not None:
+                self._gate(request.operation, record)
+        except KeysteadError as error:
+            return error
+        return None
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -151,6 +165,8 @@ class Usage:
         reason = error.reason if isinstance(error, AccessDenied) else _reason(error)
         entry = self._record(request, arn, "denied" if denied else "failed", started, error, reason)
         await self._audit.append(entry)
+        if request.operation in lifecycle.USES:
+            self.rates.count(allowed=False)
         if record is None or not isinstance(error, InvalidState) or request.operation not in lifecycle.USES:
             return
         if self.state(record) in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):

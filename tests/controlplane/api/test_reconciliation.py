@@ -903,6 +903,10 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "PutObject": "PUT /v1/{plural}/{name}",
         "DeleteObject": "DELETE /v1/{plural}/{name}",
         "ListRefusedUses": "GET /v1/{plural}/{name}/refused-uses",
+        "ListActions": "GET /v1/{plural}/{name}/actions",
+        "SearchKeys": "GET /v1/search/keys",
+        "GetSummary": "GET /v1/summary",
+        "GetAccess": "GET /v1/access",
     }
 
 

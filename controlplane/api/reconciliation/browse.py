@@ -1,0 +1,250 @@
+"""Looking over many keys, for people who operate: a list that is filtered, sorted and cut to a window here, counts and
+what needs a person, and what the caller may do.
+
+``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access``, ``/v1/keys/{name}/actions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Final, cast
+
+from litestar import Controller, Request, get
+from litestar.params import Parameter
+
+from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.actions import OPERATIONS
+from controlplane.api.reconciliation.documented import REFUSALS
+from controlplane.api.reconciliation.objects import find, record
+from controlplane.api.services import Services
+from controlplane.domain.lifecycle import key_state
+from controlplane.errors import KeysteadError, NotFound
+from controlplane.schema.browse import Access, Attention, AttentionReason, KeyRow, KeyRows, KeySort, Summary, Verdict
+from controlplane.schema.conditions import ConditionStatus, ConditionType, find_condition, synced_word
+from controlplane.schema.filters import MAX_LENGTH, parse_filter
+from controlplane.schema.keys import KeyState, Management
+from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.meta import Key, KeyStore, Kind
+from controlplane.store import keyindex, objects
+from controlplane.store.database import Tx
+from controlplane.usage import perform
+
+ApiRequest = Request[Caller, Any, Any]
+
+ATTENTION: Final = 50
+ACCOUNT_ACTIONS: Final = ("keystead:Read", "keystead:Plan", "keystead:Apply")
+"""What is allowed on the account or not at all, in the words of policies."""
+
+
+class BrowseController(Controller):
+    """Lists for people."""
+
+    path = "/"
+    tags = ("browse",)
+
+    @get("/search/keys", operation_id="SearchKeys", responses=REFUSALS)
+    async def search(
+        self,
+        request: ApiRequest,
+        services: Services,
+        filter: Annotated[
+            str, Parameter(max_length=MAX_LENGTH, description="Terms that all have to hold, such as `pay !old @hsm-a`.")
+        ] = "",
+        sort: KeySort = KeySort.NAME,
+        descending: bool = False,
+        offset: Annotated[int, Parameter(ge=0, le=10_000_000)] = 0,
+        limit: Annotated[int, Parameter(ge=1, le=1000)] = 200,
+    ) -> KeyRows:
+        """A window of the keys that match a filter."""
+
+        async def work() -> KeyRows:
+            terms = parse_filter(filter)
+
+            def read(tx: Tx) -> KeyRows:
+                version, stores = objects.current_version(tx), _stores(tx)
+                found = keyindex.find(
+                    tx,
+                    terms,
+                    connected=_connected(stores),
+                    sort=sort,
+                    descending=descending,
+                    offset=offset,
+                    limit=limit,
+                )
+                keys = [key for uid in found.uids if isinstance(key := objects.get(tx, uid), Key)]
+                return KeyRows(
+                    items=tuple(_rows(tx, keys, stores)),
+                    offset=offset,
+                    matching=found.matching,
+                    total=found.total,
+                    version=version,
+                )
+
+            return await services.database.scan(read)
+
+        return await services.usage.on_account(_reading(request, "SearchKeys"), work)
+
+    @get("/summary", operation_id="GetSummary", responses=REFUSALS)
+    async def summary(self, request: ApiRequest, services: Services) -> Summary:
+        """Counts by state and key store, what needs a person, and how much keys are used."""
+
+        async def work() -> Summary:
+            def read(tx: Tx) -> Summary:
+                stores = _stores(tx)
+                counted = keyindex.counts(tx, connected=_connected(stores))
+                states, by_store = dict.fromkeys(KeyState, 0), dict.fromkeys((s.metadata.name for s in stores), 0)
+                for each in counted:
+                    states[each.state] += each.count
+                    by_store[each.key_store] = by_store.get(each.key_store, 0) + each.count
+                first, total = _attention(tx, stores)
+                return Summary(
+                    version=objects.current_version(tx),
+                    time=services.clock.now(),
+                    keys=sum(states.values()),
+                    states=states,
+                    stores=by_store,
+                    attention=tuple(first),
+                    attention_total=total,
+                    rates=services.usage.rates.shown(),
+                )
+
+            return await services.database.scan(read)
+
+        return await services.usage.on_account(_reading(request, "GetSummary"), work)
+
+    @get("/access", operation_id="GetAccess", responses=REFUSALS)
+    async def access(self, request: ApiRequest, services: Services) -> Access:
+        """Who the caller is, and what it may do on the account."""
+
+        async def work() -> Access:
+            verdicts = (
+                _verdict(
+                    action, services.usage.would_refuse(perform.Request(request.user, action, action=action), None)
+                )
+                for action in ACCOUNT_ACTIONS
+            )
+            return Access(principal=request.user.principal, account=request.user.account, may=tuple(verdicts))
+
+        return await services.usage.on_account(_reading(request, "GetAccess"), work)
+
+    @get("/{plural:str}/{name:str}/actions", operation_id="ListActions", responses=REFUSALS)
+    async def actions(self, request: ApiRequest, services: Services, plural: str, name: str) -> list[Verdict]:
+        """What the caller may do with a key now, and why not: its policies, then the key's state."""
+
+        async def work() -> list[Verdict]:
+            if plural != "keys":
+                raise NotFound(f"there are no actions on {plural}, only on keys")
+            at = record(services, cast(Key, find(services, Kind.KEY, name)))
+            return [
+                _verdict(action, services.usage.would_refuse(perform.Request(request.user, operation), at))
+                for action, operation in OPERATIONS.items()
+            ]
+
+        return await services.usage.on_account(_reading(request, "ListActions"), work, f"Key/{name}")
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _rows(tx: Tx, keys: Sequence[Key], stores: Iterable[KeyStore]) -> Iterator[KeyRow]:
+    refused = keyindex.refused(tx, [key.metadata.uid for key in keys if key.metadata.deletion is not None])
+    connections = {store.metadata.name: store.status.connection for store in stores}
+    for key in keys:
+        meta, spec = key.metadata, key.spec
+        synced = find_condition(key.status.conditions, ConditionType.SYNCED)
+        count, last = refused.get(meta.uid, (0, None))
+        assert spec.region is not None
+        assert spec.origin is not None
+        yield KeyRow(
+            name=meta.name,
+            uid=meta.uid,
+            key_id=key.status.key_id,
+            region=spec.region,
+            state=key_state(key, connections.get(spec.key_store, ConnectionState.DISCONNECTED)),
+            condition=synced_word(key.status.conditions, meta.generation),
+            condition_message=synced.message if synced is not None else "",
+            key_spec=spec.key_spec,
+            key_store=spec.key_store,
+            origin=spec.origin,
+            created_at=meta.created_at,
+            version=meta.resource_version,
+            aliases=spec.aliases,
+            tags=spec.tags,
+            spec_set=meta.spec_set,
+            protected=spec.deletion.protect,
+            paused=spec.management is Management.PAUSED,
+            deletion=meta.deletion,
+            refused=count,
+            refused_last_at=None if last is None else objects.moment(last),
+        )
+
+
+def _stores(tx: Tx) -> list[KeyStore]:
+    return [store for store in objects.page(tx, Kind.KEY_STORE, limit=1000) if isinstance(store, KeyStore)]
+
+
+def _connected(stores: Iterable[KeyStore]) -> list[str]:
+    return [store.metadata.name for store in stores if store.status.connection is ConnectionState.CONNECTED]
+
+
+# ---- what needs a person ---------------------------------------------------------------------------------------------
+
+
+def _attention(tx: Tx, stores: Iterable[KeyStore]) -> tuple[list[Attention], int]:
+    """Uses of keys that are about to go first: they have a deadline. Then stores, then keys not as declared."""
+    used, total = keyindex.used_while_pending(tx, ATTENTION)
+    troubled, troubled_total = keyindex.troubled(tx, ATTENTION)
+    about_stores = [each for store in stores if (each := _about_store(store)) is not None]
+    found = [
+        *(_about_use(key, count, last) for uid, count, last in used if isinstance(key := objects.get(tx, uid), Key)),
+        *about_stores,
+        *(_about_key(key) for uid in troubled if isinstance(key := objects.get(tx, uid), Key)),
+    ]
+    return found[:ATTENTION], total + len(about_stores) + troubled_total
+
+
+def _about_use(key: Key, count: int, last: float) -> Attention:
+    times = "once" if count == 1 else f"{count:,} times"
+    return Attention(
+        reason=AttentionReason.USED_WHILE_PENDING_DELETION,
+        kind=Kind.KEY,
+        name=key.metadata.name,
+        message=f"its use was refused {times} since its deletion was scheduled",
+        at=objects.moment(last),
+    )
+
+
+def _about_store(store: KeyStore) -> Attention | None:
+    if not store.spec.connected:
+        return None
+    connected = store.status.connection is ConnectionState.CONNECTED
+    ready = find_condition(store.status.conditions, ConditionType.READY)
+    if connected and (ready is None or ready.status is ConditionStatus.TRUE):
+        return None
+    return Attention(
+        reason=AttentionReason.STORE_UNHEALTHY if connected else AttentionReason.STORE_NOT_CONNECTED,
+        kind=Kind.KEY_STORE,
+        name=store.metadata.name,
+        message=f"{ready.reason}: {ready.message}" if ready is not None else "it was not connected yet",
+        at=ready.last_transition if ready is not None else None,
+    )
+
+
+def _about_key(key: Key) -> Attention:
+    synced = find_condition(key.status.conditions, ConditionType.SYNCED)
+    assert synced is not None, "the index says that it is not as declared for a reason"
+    return Attention(
+        reason=AttentionReason.NOT_AS_DECLARED,
+        kind=Kind.KEY,
+        name=key.metadata.name,
+        message=f"{synced.reason}: {synced.message}" if synced.message else synced.reason,
+        at=synced.last_transition,
+    )
+
+
+def _verdict(action: str, refusal: KeysteadError | None) -> Verdict:
+    return Verdict(action=action, allowed=refusal is None, why="" if refusal is None else refusal.message)
+
+
+def _reading(request: ApiRequest, operation: str) -> perform.Request:
+    return perform.Request(request.user, operation, action="keystead:Read")

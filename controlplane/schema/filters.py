@@ -1,0 +1,102 @@
+"""The filter of lists of keys: what a person types, as one grammar for the API, the command line and the terminal UI.
+
+Pure. :func:`parse_filter` reads it, ``store.keyindex`` evaluates it, so a filter means the same wherever it is typed.
+Terms are separated by spaces and all have to hold:
+
+========================  =============================================================================
+``pay``                   the name, an alias, the key id or the description contains it, in any case
+``-f pymt``               the name has these characters in this order (fuzzy)
+``-l team=web``           there is this tag with this value; ``-l team``: there is this tag
+``@hsm-a``                it lives in this key store
+``state:pending``         its key state begins like this
+``is:unhealthy``          it is not as declared, or its key store is away
+``!`` before any of them  it does not
+========================  =============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from controlplane.errors import InvalidInput
+from controlplane.schema.keys import KeyState
+
+MAX_TERMS: Final = 16
+MAX_LENGTH: Final = 1_000
+
+
+class TermKind(StrEnum):
+    TEXT = "text"
+    FUZZY = "fuzzy"
+    TAG = "tag"
+    """``value`` is ``key`` or ``key=value``."""
+    STORE = "store"
+    STATE = "state"
+    """``value`` is the name of one key state or of several, separated by commas."""
+    UNHEALTHY = "unhealthy"
+
+
+class Term(msgspec.Struct, frozen=True):
+    """One condition. ``inverse`` turns it round. Text is in lower case."""
+
+    kind: TermKind
+    value: str = ""
+    inverse: bool = False
+
+
+KeyFilter = tuple[Term, ...]
+"""All of them have to hold; empty, everything does."""
+
+_FLAGS: Final = {"-f": TermKind.FUZZY, "-l": TermKind.TAG}
+
+
+def parse_filter(text: str) -> KeyFilter:
+    """The terms of a filter. Raises :class:`InvalidInput` that says what would be right."""
+    if len(text) > MAX_LENGTH:
+        raise InvalidInput(f"a filter has at most {MAX_LENGTH:,} characters; this one has {len(text):,}")
+    terms = tuple(_terms(text.split()))
+    if len(terms) > MAX_TERMS:
+        raise InvalidInput(f"a filter has at most {MAX_TERMS} terms; this one has {len(terms)}")
+    return terms
+
+
+def _terms(words: list[str]) -> Iterator[Term]:
+    rest = iter(words)
+    for word in rest:
+        inverse, bare = word.startswith("!"), word.removeprefix("!")
+        flag = _FLAGS.get(bare)
+        if flag is not None:
+            bare = next(rest, "")
+            if bare.startswith("!"):
+                inverse, bare = not inverse, bare[1:]
+            if not bare:
+                example = "-l team=web" if flag is TermKind.TAG else "-f pymt"
+                raise InvalidInput(f"{word} needs a word after it, such as {example}")
+            yield Term(flag, bare.lower(), inverse)
+        elif bare.startswith("@"):
+            yield Term(TermKind.STORE, _word(bare[1:], word, "@hsm-a").lower(), inverse)
+        elif bare.lower().startswith("state:"):
+            yield Term(TermKind.STATE, _states(bare[6:], word), inverse)
+        elif bare.lower().startswith("is:"):
+            if bare[3:].lower() != "unhealthy":
+                raise InvalidInput(f"{word} is not known; there is is:unhealthy")
+            yield Term(TermKind.UNHEALTHY, inverse=inverse)
+        else:
+            yield Term(TermKind.TEXT, _word(bare, word, "!old").lower(), inverse)
+
+
+def _word(bare: str, word: str, example: str) -> str:
+    if not bare:
+        raise InvalidInput(f"{word} needs a word right after it, such as {example}")
+    return bare
+
+
+def _states(start: str, word: str) -> str:
+    found = [state.value for state in KeyState if start and state.value.lower().startswith(start.lower())]
+    if not found:
+        raise InvalidInput(f"{word} fits no key state; there are {', '.join(KeyState)}")
+    return ",".join(found)

@@ -1,0 +1,142 @@
+"""Looking over many keys: search, summary, and what the caller may do, over HTTP and through the client."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from controlplane.client import Client
+from controlplane.errors import InvalidInput, PreconditionFailed, Unauthenticated
+from controlplane.schema.browse import AttentionReason, KeySort
+from controlplane.schema.documents import declare
+from controlplane.schema.keys import DesiredKey, KeyState
+from controlplane.schema.meta import Key, Kind
+from tests.harness import TOKEN, Server, document, eventually, refusal
+
+
+@pytest.fixture
+async def client(shared_server: Server) -> AsyncIterator[Client]:
+    async with Client(shared_server.url, TOKEN) as client:
+        yield client
+
+
+@pytest.fixture
+def team(shared_server: Server) -> str:
+    """A tag that three keys of the test's own have: ``a`` enabled, ``b`` disabled, ``c`` pending deletion."""
+    team = f"t-{uuid.uuid4()}"
+    declared = [
+        document("Key", f"{team}-{end}", tags={"team": team}, aliases=[f"{team}/{end}"], enabled=end != "b")
+        for end in "abc"
+    ]
+    shared_server.apply(team, declared)
+    shared_server.ok("POST", f"/v1/keys/{team}-c/actions/schedule-deletion", {"windowDays": 9})
+    return team
+
+
+@pytest.mark.parametrize("path", ["/v1/search/keys", "/v1/summary", "/v1/access", "/v1/keys/a/actions"])
+def test_nobody_looks_without_a_token(shared_server: Server, path: str) -> None:
+    assert shared_server.rest("GET", path, token=None).status == 401
+
+
+async def test_a_search_answers_rows_with_what_a_list_shows(client: Client, team: str) -> None:
+    found = await client.search_keys(f"-l team={team}")
+    assert (found.matching, found.offset) == (3, 0)
+    assert found.total >= 3
+    assert found.version > 0
+    states = {row.name.removeprefix(f"{team}-"): row.state for row in found.items}
+    assert states == {"a": KeyState.ENABLED, "b": KeyState.DISABLED, "c": KeyState.PENDING_DELETION}
+    first, _, last = found.items
+    assert first.aliases == (f"{team}/a",)
+    assert (first.tags, first.spec_set, first.deletion) == ({"team": team}, team, None)
+    assert last.deletion is not None
+    assert last.deletion.window_days == 9
+
+
+async def test_the_server_sorts_cuts_and_counts(client: Client, team: str) -> None:
+    found = await client.search_keys(f"-l team={team}", sort=KeySort.STATE, descending=True, offset=1, limit=1)
+    assert [row.name for row in found.items] == [f"{team}-a"]
+    assert (found.offset, found.matching) == (1, 3)
+
+
+async def test_a_filter_that_means_nothing_is_refused_with_what_would_be_right(client: Client) -> None:
+    with pytest.raises(InvalidInput, match="fits no key state; there are Creating, Enabled"):
+        await client.search_keys("state:gone")
+
+
+async def test_refused_uses_show_in_the_row_and_call_for_a_person(
+    client: Client, shared_server: Server, team: str
+) -> None:
+    kms = shared_server.kms()
+    assert refusal(kms.encrypt, KeyId=f"alias/{team}/c", Plaintext=b"x").type == "KMSInvalidStateException"
+    (row,) = (await client.search_keys(f"-l team={team} state:pending")).items
+    assert row.refused == 1
+    assert row.refused_last_at is not None
+    summary = await client.summary()
+    reasons = {each.name: each.reason for each in summary.attention}
+    assert reasons[f"{team}-c"] is AttentionReason.USED_WHILE_PENDING_DELETION
+
+
+async def test_the_summary_counts_every_key_and_every_use(client: Client, shared_server: Server, team: str) -> None:
+    before = await client.summary()
+    assert before.keys == sum(before.states.values()) == sum(before.stores.values())
+    assert before.states[KeyState.PENDING_DELETION] >= 1
+    kms = shared_server.kms()
+    kms.encrypt(KeyId=f"alias/{team}/a", Plaintext=b"x")
+    refusal(kms.encrypt, KeyId=f"alias/{team}/b", Plaintext=b"x")
+    after = await client.summary()
+    assert sum(after.rates.allowed) > sum(before.rates.allowed) or after.rates.allowed[-1] >= 1
+    assert sum(after.rates.refused) >= 1
+    assert len(after.rates.allowed) == len(after.rates.refused) == 60
+
+
+def test_a_store_that_does_not_connect_calls_for_a_person(shared_server: Server) -> None:
+    name = f"t-{uuid.uuid4()}"
+    shared_server.ok("PUT", f"/v1/keystores/{name}", document("KeyStore", name, type="memory", memory={"nonsense": 1}))
+
+    def told() -> Any:
+        attention = shared_server.ok("GET", "/v1/summary")["attention"]
+        return next((each for each in attention if each["name"] == name), None)
+
+    said = eventually(told, "the store calls for a person")
+    assert said["reason"] == "StoreNotConnected"
+    shared_server.ok("DELETE", f"/v1/keystores/{name}")
+
+
+async def test_who_asks_is_told_who_it_is_and_what_it_may(client: Client) -> None:
+    access = await client.access()
+    assert access.principal.endswith(":user/admin")
+    assert {each.action: each.allowed for each in access.may} == {
+        "keystead:Read": True,
+        "keystead:Plan": True,
+        "keystead:Apply": True,
+    }
+
+
+async def test_actions_that_the_state_does_not_allow_say_why(client: Client, team: str) -> None:
+    pending = {each.action: each for each in await client.key_actions(f"{team}-c")}
+    assert pending["cancel-deletion"].allowed
+    assert not pending["disable"].allowed
+    assert pending["disable"].why.endswith("is pending deletion.")
+    live = {each.action: each for each in await client.key_actions(f"alias/{team}/a")}
+    assert live["disable"].allowed
+    assert live["cancel-deletion"].why.endswith("is not pending deletion.")
+
+
+async def test_a_put_keeps_the_spec_set_and_refuses_a_version_that_has_passed(client: Client, team: str) -> None:
+    key = await client.get(Kind.KEY, f"{team}-a")
+    assert isinstance(key, Key)
+    spec = DesiredKey(**{name: getattr(key.spec, name) for name in key.spec.__struct_fields__} | {"description": "new"})
+    put = await client.put(declare(key.metadata.name, spec), version=key.metadata.resource_version)
+    assert isinstance(put, Key)
+    assert (put.spec.description, put.metadata.spec_set) == ("new", team)
+    with pytest.raises(PreconditionFailed, match="read it again"):
+        await client.put(declare(key.metadata.name, key.spec), version=key.metadata.resource_version)
+
+
+async def test_a_wrong_token_is_no_caller(shared_server: Server) -> None:
+    async with Client(shared_server.url, "wrong") as client:
+        with pytest.raises(Unauthenticated):
+            await client.access()
