@@ -6,6 +6,7 @@
     ├── InvalidInput                the request is wrong; says what would be right
     │   ├── InvalidSpec                a document is wrong: one or more Problems with file, document, line and path
     │   ├── InvalidArn, InvalidAliasName, InvalidMarker, InvalidTags, InvalidPolicy
+    │   ├── InvalidGrantId, InvalidGrantToken
     │   ├── InvalidKeyUsage            the key's usage or algorithms do not allow this
     │   ├── InvalidCiphertext          not made by this key, or changed, or another encryption context
     │   ├── IncorrectKey               the ciphertext names another key than the caller
@@ -109,6 +110,14 @@ class InvalidTags(InvalidInput):
 
 class InvalidPolicy(InvalidInput):
     code = "InvalidPolicy"
+
+
+class InvalidGrantId(InvalidInput):
+    code = "InvalidGrantId"
+
+
+class InvalidGrantToken(InvalidInput):
+    code = "InvalidGrantToken"
 
 
 class InvalidKeyUsage(InvalidInput):

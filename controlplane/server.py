@@ -25,7 +25,8 @@ import structlog
 import uvicorn
 
 from controlplane.access.authentication import ADMIN_PRINCIPAL, Authenticator
-from controlplane.access.sealing import Sealer
+from controlplane.access.grant_tokens import GrantTokens
+from controlplane.access.sealing import Purpose, Sealer
 from controlplane.api.app import Doors
 from controlplane.api.services import Services
 from controlplane.clock import Clock
@@ -140,6 +141,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         changes.start()
         stack.push_async_callback(changes.stop)
         catalog = Catalog(database)
+        grant_tokens = GrantTokens(sealer, clock)
         runtime = Runtime(database, calls, clock, audit, changes, lambda store: store_options(store, settings))
         await runtime.start()
         stack.push_async_callback(runtime.stop)
@@ -154,7 +156,8 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             authenticator=Authenticator(
                 database, catalog, sealer, clock, account=settings.account, regions=settings.regions, dev=settings.dev
             ),
-            usage=Usage(database, catalog, audit, clock, account=settings.account),
+            usage=Usage(database, catalog, audit, clock, grant_tokens, account=settings.account),
+            grant_tokens=grant_tokens,
             look_at=runtime.look_at,
             stopping=asyncio.Event(),
         )
@@ -192,7 +195,9 @@ async def provision(settings: Settings, *, clock: Clock | None = None) -> Issued
             token=secrets.token_urlsafe(32),
         )
         await _ensure_administrator(database, settings, clock)
-        sealed = await sealer.seal(issued.access_key_id, SecretBytes(issued.secret_access_key.encode()))
+        sealed = await sealer.seal(
+            Purpose.ACCESS_KEY, issued.access_key_id, SecretBytes(issued.secret_access_key.encode())
+        )
         now = clock.now()
         await database.write(lambda tx: facts.put_once(tx, "account", settings.account))
         await database.write(

@@ -13,12 +13,12 @@ from typing import Final
 import msgspec
 
 from controlplane.access.caller import Caller
-from controlplane.access.sealing import Sealer
+from controlplane.access.sealing import Purpose, Sealer
 from controlplane.access.sigv4 import Credential, Verifier
 from controlplane.clock import Clock
 from controlplane.domain.names import principal_arn
 from controlplane.domain.policy import ADMINISTRATOR_POLICY
-from controlplane.errors import Unauthenticated
+from controlplane.errors import StoreDamaged, Unauthenticated
 from controlplane.schema.meta import Principal
 from controlplane.settings import DevCredentials
 from controlplane.store import people
@@ -141,7 +141,9 @@ class Authenticator:
         elif opened is not None and opened.row == row:
             opened.data_version = version
         else:
-            secret = await self._sealer.unseal(access_key_id, row.sealed_secret)
+            secret = await self._sealer.unseal(Purpose.ACCESS_KEY, access_key_id, row.sealed_secret)
+            if secret is None:
+                raise StoreDamaged(f"the secret of access key {access_key_id} does not open; restore it from a backup")
             credential = Credential(access_key_id, secret, row.principal, active=row.active)
             self._opened.put(access_key_id, _Opened(row, credential, version))
 

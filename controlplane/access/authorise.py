@@ -2,13 +2,45 @@
 
 Who calls it: ``usage.perform``, for every operation of every door. Guarantee: nothing else in the control plane decides
 about permissions; the answer carries its reason for the audit record.
+
+Order, as in AWS KMS: an explicit deny in any policy ends it; the key policy; identity policies where the key policy
+lets the account decide; a grant. To retire a grant is the grant's to allow first, then an identity policy's
+(KMS Developer Guide, "Retiring and revoking grants").
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
 from controlplane.access.caller import Caller
-from controlplane.domain.policy import Decision, default_key_policy, evaluate
+from controlplane.domain import grants
+from controlplane.domain.names import account_root
+from controlplane.domain.policy import Decision, default_key_policy, evaluate, own_arns
+from controlplane.schema.grants import Grant, GrantOperation
 from controlplane.schema.meta import Key
+
+
+class Request(msgspec.Struct):
+    """One operation of one caller. ``context`` is the encryption context, for the audit record and for policies."""
+
+    caller: Caller
+    operation: str
+    context: Mapping[str, str] | None = None
+    action: str = ""
+    """``kms:`` and the operation, unless another permission decides."""
+    grant_tokens: Sequence[str] = ()
+    """What the caller gave to have a grant used that is too new to be seen everywhere."""
+    conditions: Mapping[str, str | tuple[str, ...]] | None = None
+    """Condition keys that only this operation has (``kms:EncryptionAlgorithm``), for policies."""
+    grant: Grant | None = None
+    """The grant that is to be made or retired."""
+
+    @property
+    def permission(self) -> str:
+        """The action that policies and grants speak of."""
+        return self.action or f"kms:{self.operation}"
 
 
 def key_policy(key: Key, account: str) -> str:
@@ -17,13 +49,67 @@ def key_policy(key: Key, account: str) -> str:
     return policy.document if policy is not None and policy.document is not None else default_key_policy(account)
 
 
-def authorise(caller: Caller, action: str, key: Key | None, resource: str = "*") -> Decision:
-    """Decide. ``action`` is like ``kms:Encrypt``; without a key, identity policies alone decide about ``resource``."""
-    return evaluate(
-        principal=caller.principal,
-        account=caller.account,
-        action=action,
-        resource=key.status.arn if key is not None else resource,
-        key_policy=key_policy(key, caller.account) if key is not None else None,
-        identity_policies=caller.identity_policies,
-    )
+GrantsOf = Callable[[str, str], Sequence[Grant]]
+"""The grants of a key (by uid) to one principal (an ARN)."""
+
+
+class Authoriser:
+    """Decides."""
+
+    def __init__(self, grants_of: GrantsOf) -> None:
+        self._grants_of = grants_of
+
+    def decide(self, request: Request, key: Key | None, resource: str = "*") -> Decision:
+        """Whether the caller may. Without a key, identity policies alone decide about ``resource``."""
+        caller = request.caller
+        action = request.permission
+        decision = evaluate(
+            principal=caller.principal,
+            account=caller.account,
+            action=action,
+            resource=key.status.arn if key is not None else resource,
+            key_policy=key_policy(key, caller.account) if key is not None else None,
+            identity_policies=caller.identity_policies,
+        )
+        if key is None or decision.explicit:
+            return decision
+        operation = grants.OPERATIONS.get(action)
+        if operation is GrantOperation.RETIREGRANT:
+            return self._retirement(request, key)
+        if decision.allowed or operation is None:
+            return decision
+        return self._by_grant(request, key, operation) or decision
+
+    def _by_grant(self, request: Request, key: Key, operation: GrantOperation) -> Decision | None:
+        """Whether a grant allows it. One to the account lets identity policies decide, as a key policy can."""
+        caller = request.caller
+        names = own_arns(caller.principal)
+        for name in names:
+            for grant in self._grants_of(key.metadata.uid, name):
+                if grants.allows(grant, names, operation, request.context, request.grant):
+                    return Decision(True, f"allowed by grant {grant.grant_id}")
+        root = account_root(caller.account)
+        for grant in self._grants_of(key.metadata.uid, root):
+            if grants.allows(grant, {root}, operation, request.context, request.grant):
+                decision = self._by_identity(request, key)
+                if decision.allowed:
+                    return Decision(True, f"{decision.reason}, to which grant {grant.grant_id} leaves it")
+        return None
+
+    def _retirement(self, request: Request, key: Key) -> Decision:
+        grant = request.grant
+        if grant is not None and grants.may_retire(grant, own_arns(request.caller.principal)):
+            return Decision(True, f"grant {grant.grant_id} lets the caller retire it")
+        return self._by_identity(request, key)
+
+    def _by_identity(self, request: Request, key: Key) -> Decision:
+        """What the identity policies say by themselves."""
+        caller = request.caller
+        return evaluate(
+            principal=caller.principal,
+            account=caller.account,
+            action=request.permission,
+            resource=key.status.arn,
+            key_policy=None,
+            identity_policies=caller.identity_policies,
+        )

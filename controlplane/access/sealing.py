@@ -1,14 +1,16 @@
-"""Secret access keys at rest: sealed by a system material of the standard key store, never stored in clear.
+"""Secrets at rest and in strangers' hands: sealed by a system material of the standard key store.
 
-Who calls it: ``authentication`` to open, ``server`` and ``init`` to issue. Guarantee: a sealed secret opens only for
-the access key id that it was sealed for.
+Who calls it: ``authentication``, ``credentials`` and ``server`` for secret access keys, ``grant_tokens`` for grant
+tokens. Guarantee: what was sealed opens only for the purpose and the subject (an access key id) it was sealed for, and
+only unchanged.
 """
 
 from __future__ import annotations
 
 import secrets
+from enum import Enum
 
-from controlplane.errors import KeysteadError, StartupRefused
+from controlplane.errors import InvalidCiphertext, KeysteadError, StartupRefused
 from controlplane.keystores.calls import Calls
 from controlplane.schema.keystores import STANDARD
 from controlplane.store import facts, material
@@ -19,8 +21,15 @@ _FACT = "credentials-material"
 _SUBJECT = "keystead:system:credentials"
 
 
+class Purpose(Enum):
+    """What is sealed; a label in its associated data, so that nothing passes for something else."""
+
+    ACCESS_KEY = b"keystead/access-key/v1"
+    GRANT_TOKEN = b"keystead/grant-token/v1"
+
+
 class Sealer:
-    """Seals and opens secret access keys."""
+    """Seals and opens."""
 
     def __init__(self, database: Database, calls: Calls) -> None:
         self._database = database
@@ -43,17 +52,25 @@ class Sealer:
         except KeysteadError as error:
             raise StartupRefused(f"the material that protects access keys does not open: {error.message}") from None
 
-    async def seal(self, access_key_id: str, secret: SecretBytes) -> bytes:
+    async def seal(self, purpose: Purpose, subject: str, secret: SecretBytes) -> bytes:
+        """Seal ``secret`` for ``subject``."""
         assert self._ref is not None
         return await self._calls.encrypt(
-            STANDARD, self._ref, Algorithm.SYMMETRIC_DEFAULT, secret.expose(), _binding(access_key_id)
+            STANDARD, self._ref, Algorithm.SYMMETRIC_DEFAULT, secret.expose(), _binding(purpose, subject)
         )
 
-    async def unseal(self, access_key_id: str, sealed: bytes) -> SecretBytes:
+    async def unseal(self, purpose: Purpose, subject: str, sealed: bytes) -> SecretBytes | None:
+        """What was sealed; None if this was not, or for something else, or is changed.
+
+        Raises :class:`controlplane.errors.KeyStoreFailure` if the key store cannot say.
+        """
         assert self._ref is not None
-        return SecretBytes(
-            await self._calls.decrypt(STANDARD, self._ref, Algorithm.SYMMETRIC_DEFAULT, sealed, _binding(access_key_id))
-        )
+        binding = _binding(purpose, subject)
+        try:
+            opened = await self._calls.decrypt(STANDARD, self._ref, Algorithm.SYMMETRIC_DEFAULT, sealed, binding)
+        except InvalidCiphertext:
+            return None
+        return SecretBytes(opened)
 
     async def _make(self, material_id: str) -> str:
         ref = self._named(material_id)
@@ -72,5 +89,5 @@ class Sealer:
         return MaterialRef(f"{_SUBJECT}:{material_id}", _SUBJECT, material_id, KeySpec.SYMMETRIC_DEFAULT, token)
 
 
-def _binding(access_key_id: str) -> bytes:
-    return b"keystead/access-key/v1\x00" + access_key_id.encode()
+def _binding(purpose: Purpose, subject: str) -> bytes:
+    return purpose.value + b"\x00" + subject.encode()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.access.authentication import Authenticator
+from controlplane.access.grant_tokens import GrantTokens
 from controlplane.clock import Clock
 from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
 from controlplane.keystores.calls import Calls
@@ -37,6 +38,7 @@ class Services(msgspec.Struct, frozen=True):
     signal: ChangeSignal
     authenticator: Authenticator
     usage: Usage
+    grant_tokens: GrantTokens
     look_at: Callable[[Kind, str], None]
     """Ask the reconciler to look at one object now."""
     stopping: asyncio.Event

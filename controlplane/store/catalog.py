@@ -1,4 +1,5 @@
-"""What the crypto path reads: keys, aliases, principals and key stores, decoded once and kept while they do not change.
+"""What the crypto path reads: keys, aliases, grants, principals and key stores, decoded once and kept while they do not
+change.
 
 Who calls it: ``usage`` and ``access``, for every request. Guarantees: read-your-writes over all processes that share
 the file (:meth:`Catalog.refresh` compares SQLite's data version, then drops exactly the objects in the change feed);
@@ -14,8 +15,9 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from controlplane.errors import StoreDamaged
+from controlplane.schema.grants import Grant
 from controlplane.schema.meta import Key, KeyStore, Kind, Principal
-from controlplane.store import material, objects
+from controlplane.store import grants, material, objects
 from controlplane.store.database import Database
 from plugins.sdk.types import MaterialRef
 
@@ -23,6 +25,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MANY_CHANGES = 2_000
+GRANTEES = 256
+"""Principals of one key whose grants (or lack of any) are kept."""
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -73,6 +77,7 @@ class Catalog:
         self._keys: Bounded[tuple[str, str], KeyRecord] = Bounded(limit)
         self._places: dict[str, tuple[str, str]] = {}
         self._aliases: Bounded[tuple[str, str], tuple[str, str]] = Bounded(limit)
+        self._grants: Bounded[str, dict[str, tuple[Grant, ...]]] = Bounded(limit)
         self._key_stores: dict[str, KeyStore] = {}
         self._principals: Bounded[str, Principal] = Bounded(limit)
         self.data_version = -1
@@ -97,6 +102,7 @@ class Catalog:
                 if place is not None:
                     self._keys.drop(place)
                 self._aliases.clear()
+                self._grants.drop(change.uid)
             elif change.kind is Kind.KEY_STORE:
                 self._key_stores.pop(change.name, None)
             else:
@@ -122,6 +128,19 @@ class Catalog:
             place = (region, cast(Key, found).status.key_id)
             self._aliases.put((region, name), place)
         return self.key(*place)
+
+    def grants(self, uid: str, grantee: str) -> tuple[Grant, ...]:
+        """The grants of a key (by uid) to one principal (an ARN)."""
+        of_key = self._grants.get(uid)
+        if of_key is None:
+            of_key = {}
+            self._grants.put(uid, of_key)
+        found = of_key.get(grantee)
+        if found is None:
+            if len(of_key) >= GRANTEES:
+                of_key.clear()
+            found = of_key[grantee] = self._database.read(lambda tx: grants.of_grantee(tx, uid, grantee))
+        return found
 
     def key_store(self, name: str) -> KeyStore | None:
         """A key store by name."""
@@ -153,6 +172,7 @@ class Catalog:
         self._keys.clear()
         self._places.clear()
         self._aliases.clear()
+        self._grants.clear()
         self._key_stores.clear()
         self._principals.clear()
 

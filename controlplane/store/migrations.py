@@ -117,3 +117,20 @@ def m005_key_index(db: Database) -> None:
     db.conn.execute("CREATE INDEX key_index_trouble ON key_index (condition) WHERE condition <> 'Synced'")
     for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
         keyindex.put(db.conn, cast(Key, objects.decode(row)))
+
+
+@MIGRATIONS()
+def m006_grants(db: Database) -> None:
+    """Grants; ``seq`` is never used twice, so that a page marker stays true."""
+    db.conn.execute(
+        """CREATE TABLE grants (
+             seq INTEGER PRIMARY KEY AUTOINCREMENT, grant_id TEXT NOT NULL UNIQUE,
+             uid TEXT NOT NULL REFERENCES objects (uid), region TEXT NOT NULL, grantee TEXT NOT NULL,
+             retiring TEXT, retiring_service TEXT, likeness BLOB, body BLOB NOT NULL)"""
+    )
+    db.conn.execute("CREATE INDEX grants_grantee ON grants (uid, grantee)")
+    db.conn.execute("CREATE UNIQUE INDEX grants_likeness ON grants (uid, likeness) WHERE likeness IS NOT NULL")
+    db.conn.execute("CREATE INDEX grants_retiring ON grants (region, retiring) WHERE retiring IS NOT NULL")
+    db.conn.execute(
+        "CREATE INDEX grants_service ON grants (region, retiring_service) WHERE retiring_service IS NOT NULL"
+    )

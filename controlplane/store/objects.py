@@ -317,6 +317,15 @@ def replace(
     return replaced
 
 
+def touch(tx: sqlite3.Connection, uid: str) -> None:
+    """Put an object into the change feed because something that belongs to it changed (a key's grants)."""
+    metadata = msgspec.structs.replace(require(tx, uid).metadata, resource_version=_next_version(tx))
+    tx.execute(
+        "UPDATE objects SET resource_version = ?, metadata = ? WHERE uid = ?",
+        (metadata.resource_version, _encode(metadata), uid),
+    )
+
+
 def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = None) -> None:
     """Take an object out for ever. Raises :class:`Conflict` while it has finalizers or an unexpected version."""
     present = require(tx, uid)
@@ -328,6 +337,7 @@ def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = Non
             f"{present.kind} {meta.name} is at version {meta.resource_version}, not {expect_version}: read it again"
         )
     tx.execute("DELETE FROM aliases WHERE uid = ?", (uid,))
+    tx.execute("DELETE FROM grants WHERE uid = ?", (uid,))
     tx.execute("DELETE FROM refused_uses WHERE uid = ?", (uid,))
     keyindex.forget(tx, uid)
     tx.execute("DELETE FROM objects WHERE uid = ?", (uid,))

@@ -8,14 +8,13 @@ written; refusals are audited with their reason; a use refused because of pendin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from time import monotonic, perf_counter
 from typing import Literal, TypeVar
 
-import msgspec
-
-from controlplane.access.authorise import authorise
+from controlplane.access.authorise import Authoriser, Request
 from controlplane.access.caller import Caller
+from controlplane.access.grant_tokens import GrantTokens
 from controlplane.clock import Clock
 from controlplane.domain import lifecycle
 from controlplane.domain.names import KeyReference, alias_arn, key_arn, parse_key_reference
@@ -30,28 +29,23 @@ from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
 from controlplane.usage.rates import Rates
 
+__all__ = ["Request", "Usage"]
+
 T = TypeVar("T")
-
-
-class Request(msgspec.Struct):
-    """One operation of one caller. ``context`` is the encryption context, for the audit record and for policies."""
-
-    caller: Caller
-    operation: str
-    context: Mapping[str, str] | None = None
-    action: str = ""
-    """``kms:`` and the operation, unless another permission decides."""
-    grant_tokens: Sequence[str] = ()
-    """What the caller gave to have a grant used that is too new to be seen everywhere."""
-    conditions: Mapping[str, str | tuple[str, ...]] | None = None
-    """Condition keys that only this operation has (``kms:EncryptionAlgorithm``), for policies."""
 
 
 class Usage:
     """What handlers of all doors perform their work with."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, audit: AuditJournal, clock: Clock, *, account: str
+        self,
+        database: Database,
+        catalog: Catalog,
+        audit: AuditJournal,
+        clock: Clock,
+        grant_tokens: GrantTokens,
+        *,
+        account: str,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -59,6 +53,8 @@ class Usage:
         self._clock = clock
         self._account = account
         self.rates = Rates(monotonic)
+        self._authoriser = Authoriser(catalog.grants)
+        self._grant_tokens = grant_tokens
 
     # ---- the sentence ----------------------------------------------------------------------------------------------
 
@@ -70,13 +66,15 @@ class Usage:
         record: KeyRecord | None = None
         try:
             record = self.resolve(request.caller, key) if isinstance(key, str) else key()
-            self._authorise(request, record)
+            if request.grant_tokens:
+                await self._check_tokens(request)
+            reason = self._authorise(request, record)
             self._gate(request.operation, record)
             answer = await work(record)
         except Exception as error:
             await self._refused(request, record, key if isinstance(key, str) else "", error, started)
             raise
-        await self._allowed(request, record.arn, started)
+        await self._allowed(request, record.arn, started, reason)
         if request.operation in lifecycle.USES:
             self.rates.count(allowed=True)
         return answer
@@ -85,12 +83,12 @@ class Usage:
         """Perform ``work`` that acts on no existing key (CreateKey, ListKeys, plans, lists)."""
         started = perf_counter()
         try:
-            self._authorise(request, None, resource)
+            reason = self._authorise(request, None, resource)
             answer = await work()
         except Exception as error:
             await self._refused(request, None, resource, error, started)
             raise
-        await self._allowed(request, resource, started)
+        await self._allowed(request, resource, started, reason)
         return answer
 
     # ---- its words -------------------------------------------------------------------------------------------------
@@ -140,21 +138,27 @@ class Usage:
         assert reference.key_id is not None
         return f"Key '{key_arn(reference.region, reference.account, reference.key_id)}' does not exist"
 
-    def _authorise(self, request: Request, record: KeyRecord | None, resource: str = "*") -> None:
-        action = request.action or f"kms:{request.operation}"
-        decision = authorise(request.caller, action, record.key if record else None, resource)
+    async def _check_tokens(self, request: Request) -> None:
+        for token in request.grant_tokens:
+            await self._grant_tokens.check(token)
+
+    def _authorise(self, request: Request, record: KeyRecord | None, resource: str = "*") -> str:
+        """Why the request is allowed. Raises :class:`AccessDenied`."""
+        decision = self._authoriser.decide(request, record.key if record else None, resource)
         if not decision.allowed:
             on = record.arn if record else resource
             raise AccessDenied(
-                f"User: {request.caller.principal} is not authorized to perform: {action} on resource: {on}",
+                f"User: {request.caller.principal} is not authorized to perform: {request.permission} "
+                f"on resource: {on}",
                 reason=decision.reason,
             )
+        return decision.reason
 
     def _gate(self, operation: str, record: KeyRecord) -> None:
         lifecycle.gate(operation, self.state(record), record.arn)
 
-    async def _allowed(self, request: Request, resource: str, started: float) -> None:
-        await self._audit.append(self._record(request, resource, "allowed", started))
+    async def _allowed(self, request: Request, resource: str, started: float, reason: str) -> None:
+        await self._audit.append(self._record(request, resource, "allowed", started, reason=reason))
 
     async def _refused(
         self, request: Request, record: KeyRecord | None, resource: str, error: Exception, started: float

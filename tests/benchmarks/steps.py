@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 
 from controlplane import server
-from controlplane.access.authorise import authorise
+from controlplane.access.authorise import Authoriser
 from controlplane.api.kms import door
 from controlplane.api.kms.door import KmsDoor
 from controlplane.api.kms.operations import OPERATIONS
@@ -113,6 +113,7 @@ class _Steps:
         encoded = door._encode(answer)
         usage: Any = at.usage
         request = Request(caller, "Encrypt", None)
+        authoriser = Authoriser(at.catalog.grants)
         entry: AuditRecord = usage._record(request, record.arn, "allowed", 0.0)
         encode_entry = msgspec.json.Encoder().encode
         raw_entry = encode_entry(entry)
@@ -123,7 +124,7 @@ class _Steps:
             lifecycle.gate("Encrypt", at.usage.state(record), record.arn)
 
         def policy() -> None:
-            authorise(caller, "kms:Encrypt", record.key)
+            authoriser.decide(request, record.key)
 
         said = [
             await self._async("authenticate", who),

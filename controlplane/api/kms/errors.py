@@ -19,6 +19,8 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.InvalidMarker, "InvalidMarkerException", 400),
     (errors.InvalidTags, "TagException", 400),
     (errors.InvalidPolicy, "MalformedPolicyDocumentException", 400),
+    (errors.InvalidGrantId, "InvalidGrantIdException", 400),
+    (errors.InvalidGrantToken, "InvalidGrantTokenException", 400),
     (errors.InvalidKeyUsage, "InvalidKeyUsageException", 400),
     (errors.InvalidCiphertext, "InvalidCiphertextException", 400),
     (errors.IncorrectKey, "IncorrectKeyException", 400),

@@ -114,7 +114,7 @@ async def schedule_key_deletion(
             pending_window_in_days=window,
         )
 
-    return await at.usage.on_key(Request(caller, "ScheduleKeyDeletion"), _not_alias(request.key_id), work)
+    return await at.usage.on_key(Request(caller, "ScheduleKeyDeletion"), not_alias(request.key_id), work)
 
 
 async def cancel_key_deletion(
@@ -125,7 +125,7 @@ async def cancel_key_deletion(
         await at.database.write(lambda tx: keys.cancel_deletion(tx, uid, by=caller.principal, now=now))
         return shapes.CancelKeyDeletionResponse(key_id=record.arn)
 
-    return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), _not_alias(request.key_id), work)
+    return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), not_alias(request.key_id), work)
 
 
 async def list_resource_tags(
@@ -141,7 +141,7 @@ async def list_resource_tags(
             next_marker=write_marker(page[-1][0]) if more else None,
         )
 
-    return await at.usage.on_key(Request(caller, "ListResourceTags"), _not_alias(request.key_id), work)
+    return await at.usage.on_key(Request(caller, "ListResourceTags"), not_alias(request.key_id), work)
 
 
 async def get_key_policy(
@@ -152,7 +152,7 @@ async def get_key_policy(
             raise NotFound(f"No such policy exists: {request.policy_name}; the only policy of a key is default")
         return shapes.GetKeyPolicyResponse(policy=key_policy(record.key, at.settings.account), policy_name="default")
 
-    return await at.usage.on_key(Request(caller, "GetKeyPolicy"), _not_alias(request.key_id), work)
+    return await at.usage.on_key(Request(caller, "GetKeyPolicy"), not_alias(request.key_id), work)
 
 
 # ---- shared by handlers ----------------------------------------------------------------------------------------------
@@ -223,6 +223,13 @@ def read_marker(marker: str | None) -> str:
     return last
 
 
+def not_alias(key_id: str) -> str:
+    """Operations on the key itself take a key id or key ARN only."""
+    if key_id.startswith("alias/") or ":alias/" in key_id:
+        raise InvalidInput(f"Invalid keyId {key_id}: this operation takes a key ID or key ARN, not an alias.")
+    return key_id
+
+
 def check_tags(tags: Sequence[Tag]) -> dict[str, str]:
     """Tags as a mapping. Raises :class:`InvalidTags` or :class:`LimitExceeded` as AWS does."""
     result: dict[str, str] = {}
@@ -245,14 +252,7 @@ async def _switch(at: Services, caller: Caller, key_id: str, operation: str, *, 
         uid, now = record.key.metadata.uid, at.clock.now()
         await at.database.write(lambda tx: keys.change(tx, uid, now, enabled=enabled))
 
-    await at.usage.on_key(Request(caller, operation), _not_alias(key_id), work)
-
-
-def _not_alias(key_id: str) -> str:
-    """Operations on the key itself take a key id or key ARN only."""
-    if key_id.startswith("alias/") or ":alias/" in key_id:
-        raise InvalidInput(f"Invalid keyId {key_id}: this operation takes a key ID or key ARN, not an alias.")
-    return key_id
+    await at.usage.on_key(Request(caller, operation), not_alias(key_id), work)
 
 
 def _metadata(at: Services, caller: Caller, key_id: str) -> shapes.KeyMetadata:

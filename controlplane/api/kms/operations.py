@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import aliases, crypto, keys
+from controlplane.api.kms import aliases, crypto, grants, keys
 from controlplane.api.kms.shapes import aliases as alias_shapes
 from controlplane.api.kms.shapes import crypto as crypto_shapes
+from controlplane.api.kms.shapes import grants as grant_shapes
 from controlplane.api.kms.shapes import keys as key_shapes
 from controlplane.api.kms.shapes.base import Shape
 from controlplane.api.services import Services
@@ -39,6 +40,7 @@ OPERATIONS: Mapping[str, Operation] = {
     for operation in (
         _operation("CancelKeyDeletion", key_shapes.CancelKeyDeletionRequest, keys.cancel_key_deletion),
         _operation("CreateAlias", alias_shapes.CreateAliasRequest, aliases.create_alias),
+        _operation("CreateGrant", grant_shapes.CreateGrantRequest, grants.create_grant),
         _operation("CreateKey", key_shapes.CreateKeyRequest, keys.create_key),
         _operation("Decrypt", crypto_shapes.DecryptRequest, crypto.decrypt),
         _operation("DeleteAlias", alias_shapes.DeleteAliasRequest, aliases.delete_alias),
@@ -50,8 +52,12 @@ OPERATIONS: Mapping[str, Operation] = {
         _operation("GenerateRandom", crypto_shapes.GenerateRandomRequest, crypto.generate_random),
         _operation("GetKeyPolicy", key_shapes.GetKeyPolicyRequest, keys.get_key_policy),
         _operation("ListAliases", alias_shapes.ListAliasesRequest, aliases.list_aliases),
+        _operation("ListGrants", grant_shapes.ListGrantsRequest, grants.list_grants),
         _operation("ListKeys", key_shapes.ListKeysRequest, keys.list_keys),
         _operation("ListResourceTags", key_shapes.ListResourceTagsRequest, keys.list_resource_tags),
+        _operation("ListRetirableGrants", grant_shapes.ListRetirableGrantsRequest, grants.list_retirable_grants),
+        _operation("RetireGrant", grant_shapes.RetireGrantRequest, grants.retire_grant),
+        _operation("RevokeGrant", grant_shapes.RevokeGrantRequest, grants.revoke_grant),
         _operation("ScheduleKeyDeletion", key_shapes.ScheduleKeyDeletionRequest, keys.schedule_key_deletion),
     )
 }

@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from controlplane.domain.names import account_root
 from controlplane.domain.policy.condition_keys import CONDITION_KEYS, ConditionKey, KeyType, condition_key
-from controlplane.domain.policy.document import MAX_POLICY_CHARACTERS, Statement
-from controlplane.domain.policy.evaluation import Context, Decision, evaluate, locks_out, parse_policy
+from controlplane.domain.policy.document import MAX_POLICY_CHARACTERS, Statement, is_principal
+from controlplane.domain.policy.evaluation import Context, Decision, evaluate, locks_out, own_arns, parse_policy
 
 __all__ = [
     "ADMINISTRATOR_POLICY",
@@ -31,7 +31,9 @@ __all__ = [
     "condition_key",
     "default_key_policy",
     "evaluate",
+    "is_principal",
     "locks_out",
+    "own_arns",
     "parse_policy",
 ]
 

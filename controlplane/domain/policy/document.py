@@ -339,10 +339,15 @@ def _label(sid: Any, number: int) -> str:
     return sid[:128].encode("utf-8", "replace").decode() if sid else f"#{number}"
 
 
+def is_principal(text: str) -> bool:
+    """Whether it is the ARN of an account root, user, role or session. It may still name nobody."""
+    return _PRINCIPAL.fullmatch(text) is not None
+
+
 def _principal(name: str) -> str:
     if _ACCOUNT.fullmatch(name):
         return account_root(name)
-    if name != "*" and not _PRINCIPAL.fullmatch(name):
+    if name != "*" and not is_principal(name):
         raise InvalidPolicy(
             f'principal {quoted(name)} is not an account id, "*" or the ARN of an account root, user, role or session'
         )

@@ -83,7 +83,7 @@ def evaluate(
     question = (policies.number, principal, principals, account, action, None if policies.any_resource else resource)
     answer = _ANSWERS.entries.get(question)
     if answer is None:
-        answer = _answer(policies, principals | {principal}, principal, account, action, resource)
+        answer = _answer(policies, principals, principal, account, action, resource)
         weight = 1 if isinstance(answer, Decision) else policies.weight
         _ANSWERS.put(question, answer, weight + (len(principal) + len(action) + len(resource)) // _OVERHEAD)
     if isinstance(answer, Decision):
@@ -120,6 +120,15 @@ def locks_out(
         principals=principals,
         context=context,
     ).allowed
+
+
+def own_arns(principal: str) -> frozenset[str]:
+    """The ARNs that stand for a caller itself: its own, and the role of an assumed-role session."""
+    session = _SESSION.match(principal)
+    if session is None:
+        return frozenset({principal})
+    partition, account, role = session.groups()
+    return frozenset({principal, f"arn:{partition}:iam::{account}:role/{role}"})
 
 
 # ---- statements that cover a request ---------------------------------------------------------------------------------
@@ -167,10 +176,7 @@ def _answer(
     """Everything that can be said without the context."""
     if policies.unreadable is not None:
         return Decision(False, f"a policy does not parse, which denies: {policies.unreadable}", True)
-    session = _SESSION.match(principal)
-    if session is not None:
-        partition, session_account, role = session.groups()
-        names |= {f"arn:{partition}:iam::{session_account}:role/{role}"}
+    names |= own_arns(principal)
     root = account_root(account)
     folded = action.lower()
 

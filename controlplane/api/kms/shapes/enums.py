@@ -1,4 +1,4 @@
-"""Enumerations that only the KMS door has; the others are in ``schema.keys``. Values and order as in the model."""
+"""Enumerations that only the KMS door has; the others are in ``schema``. Values and order as in the model."""
 
 from __future__ import annotations
 
@@ -86,28 +86,6 @@ class EncryptionAlgorithmSpec(StrEnum):
 class ExpirationModelType(StrEnum):
     KEY_MATERIAL_EXPIRES = "KEY_MATERIAL_EXPIRES"
     KEY_MATERIAL_DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
-
-
-class GrantOperation(StrEnum):
-    DECRYPT = "Decrypt"
-    ENCRYPT = "Encrypt"
-    GENERATEDATAKEY = "GenerateDataKey"
-    GENERATEDATAKEYWITHOUTPLAINTEXT = "GenerateDataKeyWithoutPlaintext"
-    REENCRYPTFROM = "ReEncryptFrom"
-    REENCRYPTTO = "ReEncryptTo"
-    SIGN = "Sign"
-    VERIFY = "Verify"
-    GETPUBLICKEY = "GetPublicKey"
-    CREATEGRANT = "CreateGrant"
-    RETIREGRANT = "RetireGrant"
-    DESCRIBEKEY = "DescribeKey"
-    GENERATEDATAKEYPAIR = "GenerateDataKeyPair"
-    GENERATEDATAKEYPAIRWITHOUTPLAINTEXT = "GenerateDataKeyPairWithoutPlaintext"
-    GENERATEMAC = "GenerateMac"
-    VERIFYMAC = "VerifyMac"
-    DERIVESHAREDSECRET = "DeriveSharedSecret"
-    ENCAPSULATE = "Encapsulate"
-    DECAPSULATE = "Decapsulate"
 
 
 class ImportState(StrEnum):

@@ -15,7 +15,7 @@ from controlplane.api.kms.shapes.base import (
     ServicePrincipalType,
     Shape,
 )
-from controlplane.api.kms.shapes.enums import GrantOperation
+from controlplane.schema.grants import GrantOperation
 
 
 class GrantConstraints(Shape, kw_only=True):
