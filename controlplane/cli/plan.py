@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from controlplane.cli.files import LoadedSet, default_spec_set, load, load_or_raise
 from controlplane.cli.output import Output, error_body, error_lines, interactive
 from controlplane.errors import (
     Blocked,
@@ -44,8 +43,8 @@ from controlplane.schema.base import NAME_PATTERN
 from controlplane.schema.conditions import Reason
 from controlplane.schema.documents import KeyDocument, KeyStoreDocument, Located, PrincipalDocument
 from controlplane.schema.keystores import STANDARD
-from controlplane.schema.mistakes import path_text
 from controlplane.schema.plans import Applied, Plan, Progress
+from controlplane.specfiles import LoadedSet, default_spec_set, load, load_or_raise, placed
 
 if TYPE_CHECKING:
     from controlplane.client import Client
@@ -180,22 +179,7 @@ async def _make_plan(paths: Sequence[Path], url: str | None, spec_set: str | Non
         try:
             return await client.plan(spec_set or default_spec_set(paths), loaded.documents)
         except InvalidSpec as error:
-            raise InvalidSpec([_placed(problem, loaded) for problem in error.problems]) from None
-
-
-def _placed(problem: Problem, loaded: LoadedSet) -> Problem:
-    """A problem that the server found, with the file and line that only we know."""
-    if problem.document is None or not 0 < problem.document <= len(loaded.located):
-        return problem
-    each = loaded.located[problem.document - 1]
-    lines = {path_text(path): line for path, line in each.passage.lines().items()} if each.passage else {}
-    line, path = each.source.line, problem.path
-    while path:
-        if path in lines:
-            line = lines[path]
-            break
-        path = re.sub(r"[.\[]?[^.\[]*$", "", path)  # a field that is missing has no line: that of the one around it
-    return msgspec.structs.replace(problem, file=each.source.file, document=each.source.document, line=line)
+            raise InvalidSpec([placed(problem, loaded) for problem in error.problems]) from None
 
 
 def _save(made: Plan, out: Path) -> None:

@@ -1,6 +1,6 @@
 """Documents: what users declare, read strictly from spec files and from the bodies of the reconciliation API.
 
-``parse`` and ``check`` serve the command line (through ``cli.files``), ``decode_documents`` and ``received`` the API.
+``parse`` and ``check`` serve the command line (through ``specfiles``), ``decode_documents`` and ``received`` the API.
 Pure: text and values come in, documents and :class:`Problem` go out.
 
 Guarantees: whatever the text is, ``parse`` returns. A document that came out has known fields only, of the declared

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from controlplane.cli import plan
-from controlplane.cli.files import load
 from controlplane.cli.output import Output
+from controlplane.specfiles import load
 from tests.benchmarks import documents, figures, servers
 from tests.benchmarks.figures import Figure
 

@@ -1,7 +1,7 @@
 """Spec files on disk: the only place that reads them, and the policy files that they name.
 
-Called by the commands that take spec files (validate, plan, apply, drift). ``load`` turns paths into documents and
-problems; what is in the text is ``schema.documents``' matter.
+Called by the commands that take spec files (validate, plan, apply, drift) and by the terminal UI. ``load`` turns paths
+into documents and problems; what is in the text is ``schema.documents``' matter.
 
 Guarantees: the order of the documents depends on names only, not on the file system. No file is read outside of the
 directory (or beside the file) that the user named: neither through a symbolic link nor through ``fromFile``, because
@@ -33,6 +33,7 @@ from controlplane.schema.documents import (
     policy_mistake,
 )
 from controlplane.schema.keys import PolicySource
+from controlplane.schema.mistakes import path_text
 
 FORMATS: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 STDIN = Path("-")
@@ -92,6 +93,21 @@ def default_spec_set(paths: Sequence[Path]) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     fitting = re.sub(r"[^a-z0-9._-]+", "-", plain).strip("._-")[:127].rstrip("._-")
     return fitting or DEFAULT_SPEC_SET
+
+
+def placed(problem: Problem, loaded: LoadedSet) -> Problem:
+    """A problem that the server found in the documents it was sent, with the file and line that only we know."""
+    if problem.document is None or not 0 < problem.document <= len(loaded.located):
+        return problem
+    each = loaded.located[problem.document - 1]
+    lines = {path_text(path): line for path, line in each.passage.lines().items()} if each.passage else {}
+    line, path = each.source.line, problem.path
+    while path:
+        if path in lines:
+            line = lines[path]
+            break
+        path = re.sub(r"[.\[]?[^.\[]*$", "", path)  # a field that is missing has no line: that of the one around it
+    return msgspec.structs.replace(problem, file=each.source.file, document=each.source.document, line=line)
 
 
 class _Unreadable(Exception):

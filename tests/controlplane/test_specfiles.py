@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controlplane.cli import files
-from controlplane.cli.files import LoadedSet, default_spec_set, load, load_or_raise
+from controlplane import specfiles as files
 from controlplane.errors import InvalidSpec
 from controlplane.schema.base import NAME_PATTERN
 from controlplane.schema.documents import KeyDocument, Located, PrincipalDocument, Source, declare
 from controlplane.schema.keys import DesiredKey, PolicySource
+from controlplane.specfiles import LoadedSet, default_spec_set, load, load_or_raise
 
 POLICY = '{ "Version" : "2012-10-17",\r\n\t"Statement":[]}\n'
 
