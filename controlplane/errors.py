@@ -10,7 +10,8 @@
     │   ├── InvalidKeyUsage            the key's usage or algorithms do not allow this
     │   ├── InvalidCiphertext          not made by this key, or changed, or another encryption context
     │   ├── IncorrectKey               the ciphertext names another key than the caller
-    │   └── InvalidSignature           a signature or MAC does not verify
+    │   ├── InvalidSignature           a signature does not verify
+    │   └── InvalidMac                 a MAC does not verify
     ├── NotFound
     │   └── KeyStoreNotFound
     ├── AlreadyExists
@@ -134,6 +135,10 @@ class IncorrectKey(InvalidInput):
 
 class InvalidSignature(InvalidInput):
     code = "InvalidSignature"
+
+
+class InvalidMac(InvalidInput):
+    code = "InvalidMac"
 
 
 class NotFound(KeysteadError):

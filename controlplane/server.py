@@ -335,6 +335,11 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket, ready:
         ready(listener.getsockname()[1])
     await server.main_loop()
     await server.shutdown(sockets=[listener])
+    # Requests that outlived the grace period were cancelled. They write their audit records and answers before the
+    # audit journal closes.
+    cancelled = set(server.server_state.tasks)
+    if cancelled:
+        await asyncio.wait(cancelled, timeout=GRACE_SECONDS)
 
 
 def _stderr() -> Any:

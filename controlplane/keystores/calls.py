@@ -112,6 +112,20 @@ class Calls:
 
     # ---- use -------------------------------------------------------------------------------------------------------
 
+    def check_offered(self, store: str, algorithm: Algorithm) -> None:
+        """Raise :class:`errors.Unsupported` for an algorithm of the KMS API that the open store says it lacks."""
+        capabilities = self.connections.get(store).capabilities
+        if capabilities is not None and algorithm in capabilities.absent_algorithms:
+            raise errors.Unsupported(
+                f"key store {store} does not offer {algorithm}: its cryptographic library lacks it"
+            )
+
+    def check_data_key_pair(self, store: str, key_spec: KeySpec) -> None:
+        """Raise :class:`errors.Unsupported` for a data key pair that the open store does not generate."""
+        capabilities = self.connections.get(store).capabilities
+        if capabilities is not None and key_spec not in capabilities.data_key_pairs:
+            raise errors.Unsupported(f"key store {store} does not generate data key pairs of {key_spec}")
+
     async def encrypt(self, store: str, ref: MaterialRef, algorithm: Algorithm, plaintext: bytes, aad: bytes) -> bytes:
         connection = self._admitted(store)
         return await self._run(

@@ -30,11 +30,13 @@ GRANTEES = 256
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
-    """A key with its material, ready to use. ``refs`` is by material id; a damaged token is left out of it."""
+    """A key with its materials, ready to use. ``refs`` is by material id, without those whose token is damaged."""
 
     key: Key
     refs: dict[str, MaterialRef]
     current: MaterialRef | None
+    damaged: frozenset[str] = frozenset()
+    """Ids of materials whose token fails its checksum: the fault is ours, not that of who asks for them."""
 
     @property
     def arn(self) -> str:
@@ -185,14 +187,16 @@ class Catalog:
 def record_of(tx: sqlite3.Connection, key: Key) -> KeyRecord:
     """A key with references to its materials. A token that fails its checksum makes that material unusable, no more."""
     refs = {}
+    damaged = set()
     for present in key.status.materials:
         try:
             token = material.get_token(tx, present.name)
         except StoreDamaged:
+            damaged.add(present.material_id)
             continue
         refs[present.material_id] = reference(key, present.name, present.material_id, token)
     current = key.status.current
-    return KeyRecord(key, refs, refs.get(current.material_id) if current else None)
+    return KeyRecord(key, refs, refs.get(current.material_id) if current else None, frozenset(damaged))
 
 
 def reference(key: Key, name: str, material_id: str, token: bytes | None = None) -> MaterialRef:

@@ -3,11 +3,13 @@
 Who calls it: every handler of every door, with the work as a function; authentication has refreshed the catalog, so the
 request sees every write that was answered before it came. Guarantees: no operation skips authorisation or
 the state gate; the answer leaves only after its audit record is durable, and the request fails if that cannot be
-written; refusals are audited with their reason; a use refused because of pending deletion is counted on its key.
+written; refusals are audited with their reason, requests that a stopping server cuts off too; a use refused because of
+pending deletion is counted on its key.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic, perf_counter
 from typing import Literal, TypeVar
@@ -17,8 +19,8 @@ from controlplane.access.caller import Caller
 from controlplane.access.grant_tokens import GrantTokens
 from controlplane.clock import Clock
 from controlplane.domain import lifecycle
-from controlplane.domain.names import KeyReference, alias_arn, key_arn, parse_key_reference
-from controlplane.errors import AccessDenied, InvalidArn, InvalidState, KeysteadError, NotFound
+from controlplane.domain.names import KeyReference, alias_arn, is_key_id, key_arn, parse_key_reference
+from controlplane.errors import AccessDenied, InvalidState, KeysteadError, NotFound
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
@@ -71,11 +73,49 @@ class Usage:
             reason = self._authorise(request, record)
             self._gate(request.operation, record)
             answer = await work(record)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             await self._refused(request, record, key if isinstance(key, str) else "", error, started)
             raise
         await self._allowed(request, record.arn, started, reason)
         if request.operation in lifecycle.USES:
+            self.rates.count(allowed=True)
+        return answer
+
+    async def on_two_keys(
+        self,
+        source: Request,
+        source_key: str | Callable[[], KeyRecord],
+        destination: Request,
+        destination_key: str,
+        work: Callable[[KeyRecord, KeyRecord], Awaitable[T]],
+    ) -> T:
+        """Perform ``work`` that reads with one key and writes with another, the same one perhaps: ReEncrypt.
+
+        Both are authorised, each by the action of its request (they share their grant tokens), and pass the gate
+        before anything is read; each has its audit record. The condition key that compares them is added here,
+        because here both are known.
+        """
+        started = perf_counter()
+        first: KeyRecord | None = None
+        second: KeyRecord | None = None
+        try:
+            first = self.resolve(source.caller, source_key) if isinstance(source_key, str) else source_key()
+            second = self.resolve(destination.caller, destination_key)
+            same = {"kms:ReEncryptOnSameKey": "true" if first.arn == second.arn else "false"}
+            if source.grant_tokens:
+                await self._check_tokens(source)
+            reasons = []
+            for request, record in ((source, first), (destination, second)):
+                request.conditions = {**(request.conditions or {}), **same}
+                reasons.append(self._authorise(request, record))
+                self._gate(request.operation, record)
+            answer = await work(first, second)
+        except (Exception, asyncio.CancelledError) as error:
+            await self._refused(source, first, source_key if isinstance(source_key, str) else "", error, started)
+            await self._refused(destination, second, destination_key, error, started)
+            raise
+        for request, record, reason in zip((source, destination), (first, second), reasons, strict=True):
+            await self._allowed(request, record.arn, started, reason)
             self.rates.count(allowed=True)
         return answer
 
@@ -85,7 +125,7 @@ class Usage:
         try:
             reason = self._authorise(request, None, resource)
             answer = await work()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             await self._refused(request, None, resource, error, started)
             raise
         await self._allowed(request, resource, started, reason)
@@ -94,10 +134,10 @@ class Usage:
     # ---- its words -------------------------------------------------------------------------------------------------
 
     def resolve(self, caller: Caller, key_id: str) -> KeyRecord:
-        """The key that a KeyId names. Raises :class:`NotFound` or :class:`InvalidArn`."""
+        """The key that a KeyId names. Raises :class:`NotFound`, or :class:`InvalidArn` for what is no ARN of KMS."""
         reference = parse_key_reference(key_id, caller.region, self._account)
         if reference.full and reference.region != caller.region:
-            raise InvalidArn(f"Invalid arn {reference.region}")
+            raise NotFound(f"Invalid arn {reference.region}")
         record = None
         if reference.account == self._account:
             record = self._find(reference)
@@ -136,6 +176,8 @@ class Usage:
         if reference.alias is not None:
             return f"Alias {alias_arn(reference.region, reference.account, reference.alias)} is not found."
         assert reference.key_id is not None
+        if not reference.full and not is_key_id(reference.key_id):
+            return f"Invalid keyId '{reference.key_id}'"
         return f"Key '{key_arn(reference.region, reference.account, reference.key_id)}' does not exist"
 
     async def _check_tokens(self, request: Request) -> None:
@@ -161,7 +203,7 @@ class Usage:
         await self._audit.append(self._record(request, resource, "allowed", started, reason=reason))
 
     async def _refused(
-        self, request: Request, record: KeyRecord | None, resource: str, error: Exception, started: float
+        self, request: Request, record: KeyRecord | None, resource: str, error: BaseException, started: float
     ) -> None:
         """Audit a request that was not answered with success, and count it if the key is about to go."""
         arn = record.arn if record else resource
@@ -189,7 +231,7 @@ class Usage:
         resource: str,
         decision: Literal["allowed", "denied", "failed"],
         started: float,
-        error: Exception | None = None,
+        error: BaseException | None = None,
         reason: str = "",
     ) -> AuditRecord:
         return AuditRecord(
@@ -207,9 +249,11 @@ class Usage:
         )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return error.message if isinstance(error, KeysteadError) else type(error).__name__
 
 
-def _code(error: Exception) -> str:
+def _code(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "Cancelled"
     return error.code if isinstance(error, KeysteadError) else "InternalError"

@@ -38,7 +38,7 @@ _CURVES: dict[KeySpec, ec.EllipticCurve] = {
     KeySpec.ECC_NIST_P521: ec.SECP521R1(),
     KeySpec.ECC_SECG_P256K1: ec.SECP256K1(),
 }
-_DATA_KEY_PAIR_FAMILIES = (Family.RSA, Family.EC, Family.ED25519)
+_DATA_KEY_PAIR_FAMILIES = (Family.RSA, Family.EC, Family.ED25519, Family.ML_KEM)
 
 
 def _generator(spec: KeySpec) -> Callable[[], PrivateKey] | None:

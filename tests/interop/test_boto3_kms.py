@@ -249,7 +249,8 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
             "NotFoundException",
             f"Alias arn:aws:kms:{REGION}:{ACCOUNT}:alias/none is not found.",
         ),
-        (f"arn:aws:kms:{OTHER_REGION}:{ACCOUNT}:key/{UNKNOWN}", "InvalidArnException", f"Invalid arn {OTHER_REGION}"),
+        (f"arn:aws:kms:{OTHER_REGION}:{ACCOUNT}:key/{UNKNOWN}", "NotFoundException", f"Invalid arn {OTHER_REGION}"),
+        ("no-key-id", "NotFoundException", "Invalid keyId 'no-key-id'"),
         ("arn:aws:s3:::bucket", "InvalidArnException", "Invalid arn arn:aws:s3:::bucket"),
     ],
 )

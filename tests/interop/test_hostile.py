@@ -19,24 +19,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.harness import ACCESS_KEY_ID, SECRET, TOKEN, Answer, Server, document, refusal
+from tests.interop.keyring import Keyring
 
 OPERATIONS = (
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateKey",
+    "Decapsulate",
     "Decrypt",
     "DeleteAlias",
+    "DeriveSharedSecret",
     "DescribeKey",
     "DisableKey",
     "EnableKey",
+    "Encapsulate",
     "Encrypt",
     "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
     "GenerateRandom",
     "GetKeyPolicy",
+    "GetPublicKey",
     "ListAliases",
     "ListKeys",
     "ListResourceTags",
+    "ReEncrypt",
     "ScheduleKeyDeletion",
+    "Sign",
+    "Verify",
+    "VerifyMac",
 )
 COMMON = {
     "AccessDeniedException",
@@ -78,7 +91,7 @@ def kms(shared_server: Server) -> Any:
 
 
 @pytest.fixture(scope="session")
-def requests(shared_server: Server) -> dict[str, dict[str, Any]]:
+def requests(shared_server: Server, keyring: Keyring) -> dict[str, dict[str, Any]]:
     """A well-formed request of every operation. The keys are nobody else's."""
     kms = shared_server.kms()
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
@@ -87,6 +100,11 @@ def requests(shared_server: Server) -> dict[str, dict[str, Any]]:
     kms.create_alias(AliasName=alias, TargetKeyId=key_id)
     blob = base64.b64encode(kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]).decode()
     on_key = {"KeyId": key_id}
+    signs = {"KeyId": keyring.id("ECC_NIST_P256"), "Message": "eA==", "SigningAlgorithm": "ECDSA_SHA_256"}
+    macs = {"KeyId": keyring.id("HMAC_256"), "Message": "eA==", "MacAlgorithm": "HMAC_SHA_256"}
+    shares = {"KeyId": keyring.id("ML_KEM_768"), "EncapsulationAlgorithm": "ML_KEM"}
+    agrees = {"KeyId": keyring.id("ECC_NIST_P256", "KEY_AGREEMENT"), "KeyAgreementAlgorithm": "ECDH"}
+    peer = base64.b64encode(keyring.public_key("ECC_NIST_P256")).decode()
     return {
         "CancelKeyDeletion": {"KeyId": doomed},
         "CreateAlias": {"AliasName": f"{alias}-new", "TargetKeyId": key_id},
@@ -94,6 +112,18 @@ def requests(shared_server: Server) -> dict[str, dict[str, Any]]:
         "Decrypt": {"CiphertextBlob": blob, **on_key},
         "DeleteAlias": {"AliasName": f"{alias}-none"},
         "DescribeKey": on_key,
+        "Decapsulate": {"SharedSecretCiphertextBlob": base64.b64encode(b"x" * 1088).decode(), **shares},
+        "DeriveSharedSecret": {"PublicKey": peer, **agrees},
+        "Encapsulate": shares,
+        "GenerateDataKeyPair": {"KeyPairSpec": "ECC_NIST_P256", **on_key},
+        "GenerateDataKeyPairWithoutPlaintext": {"KeyPairSpec": "ECC_NIST_P256", **on_key},
+        "GenerateDataKeyWithoutPlaintext": {"KeySpec": "AES_128", **on_key},
+        "GenerateMac": macs,
+        "GetPublicKey": {"KeyId": signs["KeyId"]},
+        "ReEncrypt": {"CiphertextBlob": blob, "DestinationKeyId": key_id},
+        "Sign": signs,
+        "Verify": {"Signature": "eA==", **signs},
+        "VerifyMac": {"Mac": "eA==", **macs},
         "DisableKey": {"KeyId": doomed},
         "EnableKey": {"KeyId": doomed},
         "Encrypt": {"Plaintext": "eA==", "EncryptionContext": {"a": "b"}, **on_key},

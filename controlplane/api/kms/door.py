@@ -1,13 +1,15 @@
 """The KMS door: one signed request in, one answer out. Runs ahead of Litestar, which costs as much again as the work.
 
 Who calls it: ``api.app`` for ``POST /``. Guarantees: every answer is AWS-shaped, also for garbage; nothing is decoded
-before the signature is verified; a body over 1 MiB is not read; an unexpected error is logged with its request id and
-answered without detail.
+before the signature is verified; a body over 1 MiB is not read; every answer carries its CRC-32; an unexpected error is
+logged with its request id and answered without detail.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,6 +27,8 @@ MAX_BODY: Final = 1_048_576
 SERVICE: Final = "kms"
 TARGET_PREFIX: Final = b"TrentService."
 CONTENT_TYPE: Final = (b"content-type", b"application/x-amz-json-1.1")
+
+_STOPPED: Final = "The server stopped before the request was complete. The request can be retried."
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -48,7 +52,7 @@ class KmsDoor:
     async def handle(
         self, method: str, raw_path: bytes, query_string: bytes, headers: Headers, body: bytes, source: str
     ) -> Answer:
-        """One request. Never raises but for cancellation."""
+        """One request. Never raises: a request that a stopping server cancels is answered, too."""
         request_id = str(uuid.uuid4())
         try:
             caller = await self._services.authenticator.signed(
@@ -58,6 +62,9 @@ class KmsDoor:
             if operation is None:
                 return _refusal(AwsException("UnknownOperationException", "", 400), request_id)
             response = await operation.handle(self._services, caller, operation.decode(body or b"{}"))
+        except asyncio.CancelledError:
+            # The server's grace period is over, and the client still listens: what was begun may go on without it.
+            return _refusal(AwsException("DependencyTimeoutException", _STOPPED, 503), request_id)
         except Exception as error:
             if not isinstance(error, KeysteadError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
                 log.exception("a request failed unexpectedly", request_id=request_id)
@@ -79,10 +86,12 @@ def _target(headers: Headers) -> str:
 
 
 def _answer(status: int, body: bytes, request_id: str, extra: Headers = ()) -> Answer:
+    """The reference of KMS names no checksum header; SDKs that know ``x-amz-crc32`` check it on any JSON service."""
     headers = [
         CONTENT_TYPE,
         (b"content-length", str(len(body)).encode()),
         (b"x-amzn-requestid", request_id.encode()),
+        (b"x-amz-crc32", b"%d" % zlib.crc32(body)),
         (b"cache-control", b"no-store"),
         *extra,
     ]

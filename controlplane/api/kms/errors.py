@@ -25,6 +25,7 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.InvalidCiphertext, "InvalidCiphertextException", 400),
     (errors.IncorrectKey, "IncorrectKeyException", 400),
     (errors.InvalidSignature, "KMSInvalidSignatureException", 400),
+    (errors.InvalidMac, "KMSInvalidMacException", 400),
     (errors.InvalidInput, "ValidationException", 400),
     (errors.KeyStoreNotFound, "CustomKeyStoreNotFoundException", 400),
     (errors.NotFound, "NotFoundException", 400),

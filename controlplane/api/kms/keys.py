@@ -41,7 +41,7 @@ DEFAULT_WINDOW_DAYS = 30
 KEYS_IN_A_PAGE = 100
 TAGS_IN_A_PAGE = 50
 
-_ALGORITHM_MEMBER: Mapping[KeyUsage, str] = {
+ALGORITHM_MEMBER: Mapping[KeyUsage, str] = {
     KeyUsage.ENCRYPT_DECRYPT: "encryption_algorithms",
     KeyUsage.SIGN_VERIFY: "signing_algorithms",
     KeyUsage.KEY_AGREEMENT: "key_agreement_algorithms",
@@ -185,7 +185,7 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         current_key_material_id=current.material_id if current and symmetric else None,
     )
     offered = capabilities.algorithms(spec.key_spec, spec.key_usage)
-    setattr(metadata, _ALGORITHM_MEMBER[spec.key_usage], list(offered))
+    setattr(metadata, ALGORITHM_MEMBER[spec.key_usage], list(offered))
     if spec.multi_region:
         region = spec.region or ""
         metadata.multi_region_configuration = shapes.MultiRegionConfiguration(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import aliases, crypto, grants, keys
+from controlplane.api.kms import agreement, aliases, data_keys, encryption, grants, keys, signing
 from controlplane.api.kms.shapes import aliases as alias_shapes
 from controlplane.api.kms.shapes import crypto as crypto_shapes
 from controlplane.api.kms.shapes import grants as grant_shapes
@@ -42,22 +42,42 @@ OPERATIONS: Mapping[str, Operation] = {
         _operation("CreateAlias", alias_shapes.CreateAliasRequest, aliases.create_alias),
         _operation("CreateGrant", grant_shapes.CreateGrantRequest, grants.create_grant),
         _operation("CreateKey", key_shapes.CreateKeyRequest, keys.create_key),
-        _operation("Decrypt", crypto_shapes.DecryptRequest, crypto.decrypt),
+        _operation("Decapsulate", crypto_shapes.DecapsulateRequest, agreement.decapsulate),
+        _operation("Decrypt", crypto_shapes.DecryptRequest, encryption.decrypt),
         _operation("DeleteAlias", alias_shapes.DeleteAliasRequest, aliases.delete_alias),
+        _operation("DeriveSharedSecret", crypto_shapes.DeriveSharedSecretRequest, agreement.derive_shared_secret),
         _operation("DescribeKey", key_shapes.DescribeKeyRequest, keys.describe_key),
         _operation("DisableKey", key_shapes.DisableKeyRequest, keys.disable_key),
         _operation("EnableKey", key_shapes.EnableKeyRequest, keys.enable_key),
-        _operation("Encrypt", crypto_shapes.EncryptRequest, crypto.encrypt),
-        _operation("GenerateDataKey", crypto_shapes.GenerateDataKeyRequest, crypto.generate_data_key),
-        _operation("GenerateRandom", crypto_shapes.GenerateRandomRequest, crypto.generate_random),
+        _operation("Encapsulate", crypto_shapes.EncapsulateRequest, agreement.encapsulate),
+        _operation("Encrypt", crypto_shapes.EncryptRequest, encryption.encrypt),
+        _operation("GenerateDataKey", crypto_shapes.GenerateDataKeyRequest, data_keys.generate_data_key),
+        _operation("GenerateDataKeyPair", crypto_shapes.GenerateDataKeyPairRequest, data_keys.generate_data_key_pair),
+        _operation(
+            "GenerateDataKeyPairWithoutPlaintext",
+            crypto_shapes.GenerateDataKeyPairWithoutPlaintextRequest,
+            data_keys.generate_data_key_pair_without_plaintext,
+        ),
+        _operation(
+            "GenerateDataKeyWithoutPlaintext",
+            crypto_shapes.GenerateDataKeyWithoutPlaintextRequest,
+            data_keys.generate_data_key_without_plaintext,
+        ),
+        _operation("GenerateMac", crypto_shapes.GenerateMacRequest, signing.generate_mac),
+        _operation("GenerateRandom", crypto_shapes.GenerateRandomRequest, data_keys.generate_random),
         _operation("GetKeyPolicy", key_shapes.GetKeyPolicyRequest, keys.get_key_policy),
+        _operation("GetPublicKey", crypto_shapes.GetPublicKeyRequest, signing.get_public_key),
         _operation("ListAliases", alias_shapes.ListAliasesRequest, aliases.list_aliases),
         _operation("ListGrants", grant_shapes.ListGrantsRequest, grants.list_grants),
         _operation("ListKeys", key_shapes.ListKeysRequest, keys.list_keys),
         _operation("ListResourceTags", key_shapes.ListResourceTagsRequest, keys.list_resource_tags),
+        _operation("ReEncrypt", crypto_shapes.ReEncryptRequest, encryption.re_encrypt),
         _operation("ListRetirableGrants", grant_shapes.ListRetirableGrantsRequest, grants.list_retirable_grants),
         _operation("RetireGrant", grant_shapes.RetireGrantRequest, grants.retire_grant),
         _operation("RevokeGrant", grant_shapes.RevokeGrantRequest, grants.revoke_grant),
         _operation("ScheduleKeyDeletion", key_shapes.ScheduleKeyDeletionRequest, keys.schedule_key_deletion),
+        _operation("Sign", crypto_shapes.SignRequest, signing.sign),
+        _operation("Verify", crypto_shapes.VerifyRequest, signing.verify),
+        _operation("VerifyMac", crypto_shapes.VerifyMacRequest, signing.verify_mac),
     )
 }

@@ -1,0 +1,139 @@
+"""GenerateDataKey, GenerateDataKeyPair, both without plaintext, and GenerateRandom.
+
+Source: the AWS KMS API reference of each operation.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controlplane.access.caller import Caller
+from controlplane.api.kms.requests import ENCRYPTION, Conditions, context_for, use
+from controlplane.api.kms.shapes import crypto as shapes
+from controlplane.api.kms.shapes.enums import DataKeyPairSpec, DataKeySpec
+from controlplane.api.services import Services
+from controlplane.errors import InvalidInput, KeyStoreNotFound, Unsupported
+from controlplane.schema.keys import Algorithm, KeySpec
+from controlplane.schema.keystores import STANDARD
+from controlplane.store.catalog import KeyRecord
+from controlplane.usage import operations
+from controlplane.usage.perform import Request
+from plugins.sdk import KeyPair
+
+DATA_KEY_BYTES: Final = {DataKeySpec.AES_256: 32, DataKeySpec.AES_128: 16}
+
+_SYMMETRIC = Algorithm.SYMMETRIC_DEFAULT
+_OF_PAIRS: Final[dict[DataKeyPairSpec, Conditions]] = {
+    spec: {**ENCRYPTION[_SYMMETRIC], "kms:DataKeyPairSpec": spec.value} for spec in DataKeyPairSpec
+}
+
+
+async def generate_data_key(
+    at: Services, caller: Caller, request: shapes.GenerateDataKeyRequest
+) -> shapes.GenerateDataKeyResponse:
+    record, plaintext, blob = await _data_key(at, caller, "GenerateDataKey", request)
+    return shapes.GenerateDataKeyResponse(
+        ciphertext_blob=blob,
+        plaintext=plaintext,
+        key_id=record.arn,
+        key_material_id=operations.current(record).material_id,
+    )
+
+
+async def generate_data_key_without_plaintext(
+    at: Services, caller: Caller, request: shapes.GenerateDataKeyWithoutPlaintextRequest
+) -> shapes.GenerateDataKeyWithoutPlaintextResponse:
+    record, _, blob = await _data_key(at, caller, "GenerateDataKeyWithoutPlaintext", request)
+    return shapes.GenerateDataKeyWithoutPlaintextResponse(
+        ciphertext_blob=blob, key_id=record.arn, key_material_id=operations.current(record).material_id
+    )
+
+
+async def generate_data_key_pair(
+    at: Services, caller: Caller, request: shapes.GenerateDataKeyPairRequest
+) -> shapes.GenerateDataKeyPairResponse:
+    record, pair, blob = await _data_key_pair(at, caller, "GenerateDataKeyPair", request)
+    return shapes.GenerateDataKeyPairResponse(
+        private_key_ciphertext_blob=blob,
+        private_key_plaintext=pair.private_key.expose(),
+        public_key=pair.public_key,
+        key_id=record.arn,
+        key_pair_spec=request.key_pair_spec,
+        key_material_id=operations.current(record).material_id,
+    )
+
+
+async def generate_data_key_pair_without_plaintext(
+    at: Services, caller: Caller, request: shapes.GenerateDataKeyPairWithoutPlaintextRequest
+) -> shapes.GenerateDataKeyPairWithoutPlaintextResponse:
+    record, pair, blob = await _data_key_pair(at, caller, "GenerateDataKeyPairWithoutPlaintext", request)
+    return shapes.GenerateDataKeyPairWithoutPlaintextResponse(
+        private_key_ciphertext_blob=blob,
+        public_key=pair.public_key,
+        key_id=record.arn,
+        key_pair_spec=request.key_pair_spec,
+        key_material_id=operations.current(record).material_id,
+    )
+
+
+async def generate_random(
+    at: Services, caller: Caller, request: shapes.GenerateRandomRequest
+) -> shapes.GenerateRandomResponse:
+    length = request.number_of_bytes
+    if length is None:
+        raise InvalidInput("NumberOfBytes is required.")
+    if request.custom_key_store_id is not None:
+        raise KeyStoreNotFound(f"Custom key store {request.custom_key_store_id} does not exist.")
+
+    async def work() -> shapes.GenerateRandomResponse:
+        return shapes.GenerateRandomResponse(plaintext=await at.calls.random(STANDARD, length))
+
+    return await at.usage.on_account(Request(caller, "GenerateRandom"), work)
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------------
+
+
+async def _data_key(
+    at: Services,
+    caller: Caller,
+    operation: str,
+    request: shapes.GenerateDataKeyRequest | shapes.GenerateDataKeyWithoutPlaintextRequest,
+) -> tuple[KeyRecord, bytes, bytes]:
+    """The key, a fresh data key, and its ciphertext."""
+    if (request.number_of_bytes is None) == (request.key_spec is None):
+        raise InvalidInput("Please specify either number of bytes or key spec.")
+    length = DATA_KEY_BYTES[request.key_spec] if request.key_spec is not None else request.number_of_bytes
+    assert length is not None
+    context = context_for(request.encryption_context, _SYMMETRIC)
+
+    async def work(record: KeyRecord) -> tuple[KeyRecord, bytes, bytes]:
+        plaintext, blob = await operations.data_key(
+            at.calls, record, length, context, operation=operation, dry_run=bool(request.dry_run)
+        )
+        return record, plaintext, blob
+
+    what = use(caller, operation, request.grant_tokens, ENCRYPTION[_SYMMETRIC], context)
+    return await at.usage.on_key(what, request.key_id, work)
+
+
+async def _data_key_pair(
+    at: Services,
+    caller: Caller,
+    operation: str,
+    request: shapes.GenerateDataKeyPairRequest | shapes.GenerateDataKeyPairWithoutPlaintextRequest,
+) -> tuple[KeyRecord, KeyPair, bytes]:
+    """The key, a fresh key pair, and the ciphertext of its private key."""
+    if request.key_pair_spec is DataKeyPairSpec.SM2:
+        raise Unsupported("SM2 key specs are available in China Regions only.")
+    pair_spec = KeySpec(request.key_pair_spec)
+    context = context_for(request.encryption_context, _SYMMETRIC)
+
+    async def work(record: KeyRecord) -> tuple[KeyRecord, KeyPair, bytes]:
+        pair, blob = await operations.data_key_pair(
+            at.calls, record, pair_spec, context, operation=operation, dry_run=bool(request.dry_run)
+        )
+        return record, pair, blob
+
+    what = use(caller, operation, request.grant_tokens, _OF_PAIRS[request.key_pair_spec], context)
+    return await at.usage.on_key(what, request.key_id, work)
