@@ -45,6 +45,7 @@ from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
 from controlplane.store.material import StoredPluginState
+from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Usage
 from plugins.sdk import PluginState, SecretBytes
 
@@ -145,6 +146,11 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         runtime = Runtime(database, calls, clock, audit, changes, lambda store: store_options(store, settings))
         await runtime.start()
         stack.push_async_callback(runtime.stop)
+        usage = Usage(database, catalog, audit, clock, grant_tokens, account=settings.account)
+        usage.last_uses.start()
+        stack.push_async_callback(usage.last_uses.stop)
+        now = clock.now().isoformat()
+        await database.write(lambda tx: facts.put_once(tx, USES_TRACKED_SINCE, now))
         yield Services(
             settings=settings,
             server_id=server_id,
@@ -156,7 +162,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             authenticator=Authenticator(
                 database, catalog, sealer, clock, account=settings.account, regions=settings.regions, dev=settings.dev
             ),
-            usage=Usage(database, catalog, audit, clock, grant_tokens, account=settings.account),
+            usage=usage,
             grant_tokens=grant_tokens,
             look_at=runtime.look_at,
             stopping=asyncio.Event(),

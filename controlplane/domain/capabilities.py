@@ -108,7 +108,7 @@ def complete(
     if desired.rotation.enabled:
         if not rules.rotation:
             misfits.append(Misfit("rotation.enabled", "keys in custom key stores do not rotate"))
-        elif desired.key_spec is not KeySpec.SYMMETRIC_DEFAULT or origin is not Origin.AWS_KMS:
+        elif not rotates(msgspec.structs.replace(desired, origin=origin)):
             misfits.append(
                 Misfit("rotation.enabled", "only SYMMETRIC_DEFAULT keys of origin AWS_KMS rotate automatically")
             )
@@ -116,6 +116,50 @@ def complete(
         desired, key_usage=usage, origin=origin, region=desired.region or default_region
     )
     return completed, misfits
+
+
+def complete_replica(desired: DesiredKey, primary: DesiredKey) -> tuple[DesiredKey, list[Misfit]]:
+    """Fill in what a replica key shares with its primary key, and say what does not fit.
+
+    Both come without their defaults filled in or with them; Regions are compared by :func:`complete`'s caller.
+    Source: KMS Developer Guide, "Multi-Region keys", shared properties.
+    """
+    misfits: list[Misfit] = []
+    if primary.replica_of is not None:
+        misfits.append(Misfit("replicaOf", f"{desired.replica_of} is a replica itself: name {primary.replica_of}"))
+    elif not primary.multi_region:
+        misfits.append(
+            Misfit(
+                "replicaOf", f"{desired.replica_of} is no multi-Region key: only a key made with multiRegion: true is"
+            )
+        )
+    if desired.rotation.enabled:
+        misfits.append(
+            Misfit("rotation.enabled", f"a replica rotates with its primary key: set it on {desired.replica_of}")
+        )
+    if desired.key_spec not in (KeySpec.SYMMETRIC_DEFAULT, primary.key_spec):
+        misfits.append(Misfit("keySpec", f"a replica has the key spec of its primary key, {primary.key_spec}"))
+    for name in ("key_usage", "origin"):
+        own, theirs = getattr(desired, name), getattr(primary, name)
+        if own is not None and theirs is not None and own is not theirs:
+            path = {"key_usage": "keyUsage", "origin": "origin"}[name]
+            misfits.append(Misfit(path, f"a replica has that of its primary key, {theirs}: leave it out"))
+    if desired.key_store != primary.key_store:
+        misfits.append(Misfit("keyStore", f"a replica lives in the key store of its primary key, {primary.key_store}"))
+    shared = msgspec.structs.replace(
+        desired,
+        key_spec=primary.key_spec,
+        key_usage=primary.key_usage,
+        origin=primary.origin,
+        multi_region=True,
+    )
+    return shared, misfits
+
+
+def rotates(desired: DesiredKey, *, on_demand: bool = False) -> bool:
+    """Whether keys like this rotate automatically, or on demand (imported material does only then)."""
+    origins = (Origin.AWS_KMS, Origin.EXTERNAL) if on_demand else (Origin.AWS_KMS,)
+    return desired.key_spec is KeySpec.SYMMETRIC_DEFAULT and desired.origin in origins
 
 
 def _words(names: Collection[str]) -> str:

@@ -22,6 +22,7 @@ IMMUTABLE: Mapping[Kind, Mapping[str, str]] = {
         "keyStore": "material does not move between key stores",
         "region": "a key lives in one Region",
         "multiRegion": "it is decided when the key is made",
+        "replicaOf": "which key is the primary changes with: keystead make-primary",
     },
     Kind.KEY_STORE: {"type": "its keys live where they were made"},
     Kind.PRINCIPAL: {"type": "a user does not become a role"},

@@ -45,7 +45,7 @@ def due_words(deletion: DeletionRequest) -> str:
     """When a key is destroyed, for sentences: a time, or what has to happen first."""
     if deletion.due_at is None:
         return f"{deletion.window_days} days after its last replica key is gone"
-    return deletion.due_at.isoformat()
+    return f"at {deletion.due_at.isoformat()}"
 
 
 def rotation_schedule(

@@ -97,6 +97,11 @@ class Calls:
         connection = self._admitted(store)
         return await self._run(connection, "create", connection.plugin.create(ref), self._change_seconds, changes=True)
 
+    async def replicate(self, store: str, source: MaterialRef, target: MaterialRef) -> Material:
+        connection = self._admitted(store)
+        call = connection.plugin.replicate(source, target)
+        return await self._run(connection, "replicate", call, self._change_seconds, changes=True)
+
     async def destroy(self, store: str, ref: MaterialRef) -> None:
         connection = self._admitted(store)
         await self._run(connection, "destroy", connection.plugin.destroy(ref), self._change_seconds, changes=True)

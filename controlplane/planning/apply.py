@@ -104,8 +104,8 @@ def carry_out(
             # Aliases may move between keys of one plan: release them all before any is taken.
             objects.release_aliases(tx, present.metadata.uid, sorted(set(present.spec.aliases) - set(spec.aliases)))
     written = []
-    # Key stores first, so that keys find theirs; removals last.
-    for change in sorted(plan.changes, key=_order):
+    # Key stores first, so that keys find theirs, then replicas behind their primaries; removals last.
+    for change in sorted(plan.changes, key=lambda change: _order(change, desired)):
         try:
             done = _write(tx, change, desired.get((change.kind, change.name)), plan.spec_set, account, by, now)
         except AlreadyExists as error:  # the names were looked at above, so this is an alias
@@ -118,8 +118,11 @@ def carry_out(
     return Applied(plan_id=plan.id, spec_set=plan.spec_set, objects=tuple(written))
 
 
-def _order(change: PlannedChange) -> tuple[bool, bool]:
-    return change.action in (Action.SCHEDULE_DELETION, Action.DELETE), change.kind is not Kind.KEY_STORE
+def _order(change: PlannedChange, desired: Mapping[tuple[Kind, str], Desired]) -> tuple[bool, bool, bool]:
+    spec = desired.get((change.kind, change.name))
+    removal = change.action in (Action.SCHEDULE_DELETION, Action.DELETE)
+    replica = isinstance(spec, DesiredKey) and spec.replica_of is not None
+    return removal, change.kind is not Kind.KEY_STORE, replica
 
 
 def _fresh(tx: Tx, plan: Plan) -> Iterator[tuple[str, AnyObject]]:

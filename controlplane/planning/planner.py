@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from controlplane.domain import capabilities, lifecycle, policy
+from controlplane.domain.capabilities import Misfit
 from controlplane.domain.diff import FieldChange, field_changes
 from controlplane.domain.schedule import due_words
 from controlplane.errors import InvalidPolicy, InvalidSpec, Problem
@@ -112,6 +113,12 @@ class _Live:
             self._known[kind, name] = objects.get_named(self._tx, kind, name)
         return self._known[kind, name]
 
+    def replica_elsewhere(self, spec: DesiredKey, region: str, name: str) -> bool:
+        """Whether the primary key of ``spec`` has a replica in this Region under another name."""
+        primary = cast("Key | None", self.find(Kind.KEY, spec.replica_of or ""))
+        held = objects.get_key(self._tx, region, primary.status.key_id) if primary is not None else None
+        return held is not None and held.metadata.name != name
+
 
 # ---- completing the documents ----------------------------------------------------------------------------------------
 
@@ -123,6 +130,12 @@ def _complete(documents: Sequence[Located], live: _Live, around: Surroundings) -
         for located in documents
         if isinstance(located.document.spec, DesiredKeyStore)
     }
+    keys = {
+        located.document.name: located.document.spec
+        for located in documents
+        if isinstance(located.document.spec, DesiredKey)
+    }
+    replicas: dict[tuple[str, str], str] = {}
     desires: list[Desire] = []
     problems: list[Problem] = []
     holders: dict[tuple[str, str], Document] = {}
@@ -150,10 +163,34 @@ def _complete(documents: Sequence[Located], live: _Live, around: Surroundings) -
                 if isinstance(holder.spec, DesiredKey) and holder.spec.region != spec.region:
                     message = f"the alias `{alias}` belongs to Key `{holder.name}` already"
                     problems.append(located.problem(message, "spec", "aliases", index))
-            spec, misfits = capabilities.complete(spec, store_type, offered, default_region=around.default_region)
+            misfits: list[Misfit] = []
+            if spec.replica_of is not None:
+                spec, misfits = _as_replica(spec, region, keys, live, around.default_region)
+                other = replicas.setdefault((spec.replica_of or "", region), document.name)
+                if other != document.name or live.replica_elsewhere(spec, region, document.name):
+                    misfits.append(Misfit("region", f"{spec.replica_of} has another replica in {region} already"))
+            spec, more = capabilities.complete(spec, store_type, offered, default_region=around.default_region)
+            misfits += more
             problems.extend(located.problem(misfit.message, "spec", *misfit.path.split(".")) for misfit in misfits)
         desires.append(Desire(document.kind, document.name, spec))
     return desires, problems
+
+
+def _as_replica(
+    spec: DesiredKey, region: str, declared: Mapping[str, DesiredKey], live: _Live, default_region: str
+) -> tuple[DesiredKey, list[Misfit]]:
+    """A replica with what it shares with its primary key, which is declared beside it or lives already."""
+    assert spec.replica_of is not None
+    present = cast("Key | None", live.find(Kind.KEY, spec.replica_of))
+    primary = present.spec if present is not None else declared.get(spec.replica_of)
+    if primary is None:
+        return spec, [Misfit("replicaOf", f"there is no key {spec.replica_of}; declare it in this set")]
+    if present is None:  # as it will be when it is made
+        primary, _ = capabilities.complete(primary, primary.key_store, default_region=default_region)
+    shared, misfits = capabilities.complete_replica(spec, primary)
+    if (primary.region or default_region) == region:
+        misfits.append(Misfit("region", f"its primary key is in {region} already; a replica is in another Region"))
+    return shared, misfits
 
 
 def _store_of(
@@ -234,7 +271,7 @@ def _obstacle(
     if meta.deletion is not None:
         return (
             PlanReason.PENDING_DELETION,
-            f"it is pending deletion until {due_words(meta.deletion)}; "
+            f"it is pending deletion, destroyed {due_words(meta.deletion)}; "
             f"run: keystead cancel-deletion {desire.name}, then plan again",
         )
     fixed = [change for change in changes if change.immutable]

@@ -11,7 +11,7 @@ from controlplane.errors import Conflict
 from controlplane.reconcile.external import External
 from controlplane.schema.events import EventReason
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key
-from controlplane.store import events, objects
+from controlplane.store import events, keys, objects
 from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.database import Database, Tx
 
@@ -60,5 +60,6 @@ class Deletion:
             objects.remove(tx, uid)
             message = f"its waiting period is over and its material is destroyed; {deletion.requested_by} had asked"
             events.record(tx, present, EventReason.KEY_DESTROYED, message, self._clock.now())
+            keys.release_primary(tx, key.status.key_id, self._clock.now())
 
         await self._database.write(remove)

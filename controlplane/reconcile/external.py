@@ -8,12 +8,14 @@ observing under that name, never by calling again blindly; token, status and the
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import msgspec
 import structlog
 
 from controlplane.clock import Clock
+from controlplane.domain import materials
 from controlplane.domain.names import material_name
 from controlplane.domain.schedule import deletion_due
 from controlplane.errors import (
@@ -41,8 +43,18 @@ log = structlog.get_logger("keystead.reconcile")
 class Held(Exception):
     """The pass cannot go on. ``retry``: look again with backoff; otherwise something else has to change first."""
 
-    def __init__(self, reason: Reason, message: str, *, retry: bool = True, unknown: bool = False) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        retry: bool = True,
+        unknown: bool = False,
+        wake: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
+        self.wake = wake
+        """Uids of other keys on which it depends."""
         self.reason = reason
         self.message = message
         self.retry = retry
@@ -75,13 +87,26 @@ class External:
         return await self._adopt(key, attempt, found)
 
     async def create(self, key: Key) -> Key:
-        """Make the first material of a key. The key as it is afterwards."""
-        uid = key.metadata.uid
+        """Make a new material: the first is current at once, later ones wait to be rotated to. The key afterwards."""
         material_id = secrets.token_hex(32)
-        name = material_name(uid, material_id)
+        name = material_name(key.metadata.uid, material_id)
+        new = reference(key, name, material_id)
+        return await self._make(key, name, lambda: self._calls.create(key.spec.key_store, new))
+
+    async def replicate(self, key: Key, source: Key, theirs: MaterialStatus) -> Key:
+        """Give ``key``, a replica, the material ``theirs`` of its primary key ``source``. The key afterwards."""
+        name = material_name(key.metadata.uid, theirs.material_id)
+        new = reference(key, name, theirs.material_id)
+        try:
+            origin = self._reference(source, theirs)
+        except StoreDamaged as error:
+            raise Held(Reason.MATERIAL_DAMAGED, error.message) from None
+        return await self._make(key, name, lambda: self._calls.replicate(key.spec.key_store, origin, new))
+
+    async def _make(self, key: Key, name: str, call: Callable[[], Awaitable[Material]]) -> Key:
         attempt = await self._begin(key, Verb.CREATE, name)
         try:
-            made = await self._calls.create(key.spec.key_store, reference(key, name, material_id))
+            made = await call()
         except KeyStoreOutcomeUnknown as error:
             # The attempt stays open: the next pass observes.
             raise Held(Reason.CREATE_OUTCOME_UNKNOWN, error.message, unknown=True) from None
@@ -183,7 +208,7 @@ class External:
         new = MaterialStatus(
             material_id=self._attempted(key, attempt).material_id,
             name=attempt.material,
-            state=MaterialState.CURRENT,
+            state=MaterialState.PENDING_ROTATION,
             created_at=now,
             public_key=made.public_key,
         )
@@ -192,7 +217,12 @@ class External:
             if made.token is not None:
                 material.put_token(tx, name=attempt.material, uid=uid, token=made.token)
             status = cast(KeyStatus, objects.require(tx, uid).status)
-            status = msgspec.structs.replace(status, materials=(*status.materials, new))
+            made_now = msgspec.structs.replace(new, state=materials.state_of_new(status))
+            status = msgspec.structs.replace(status, materials=(*status.materials, made_now))
+            if materials.is_replica(key):
+                primary = materials.primary_of(objects.related_keys(tx, status.key_id))
+                if primary is not None:
+                    status = materials.mirrored(status, primary.status)
             attempts.end(tx, attempt.id, Outcome.SUCCEEDED, now)
             return cast(Key, objects.replace(tx, uid, now=now, status=status))
 

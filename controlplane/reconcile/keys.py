@@ -13,11 +13,13 @@ import msgspec
 
 from controlplane.clock import Clock
 from controlplane.domain.lifecycle import key_state
+from controlplane.domain.materials import is_replica
 from controlplane.domain.schedule import due_words
 from controlplane.errors import KeysteadError, KeyStoreUnavailable
 from controlplane.keystores.connections import Connections
 from controlplane.reconcile.deletion import Deletion
 from controlplane.reconcile.external import External, Held
+from controlplane.reconcile.rotation import Rotation
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
 from controlplane.schema.keys import KeyState, Management, Origin
 from controlplane.schema.keystores import ConnectionState
@@ -52,6 +54,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """A moment of the wall clock at which something falls due."""
     retry: bool = False
     gone: bool = False
+    wake: tuple[str, ...] = ()
+    """Uids of other keys that should look again because of this pass."""
 
 
 class KeyReconciler:
@@ -63,6 +67,7 @@ class KeyReconciler:
         self._database = database
         self._connections = connections
         self._external = external
+        self._rotation = Rotation(database, external, clock)
         self._deletion = deletion
         self._clock = clock
 
@@ -75,7 +80,7 @@ class KeyReconciler:
             verdict = await self._converge(key)
         except Held as held:
             status = ConditionStatus.UNKNOWN if held.unknown else ConditionStatus.FALSE
-            verdict = Verdict(status, held.reason, held.message, retry=held.retry)
+            verdict = Verdict(status, held.reason, held.message, retry=held.retry, wake=held.wake)
         except KeyStoreUnavailable as error:
             verdict = Verdict(ConditionStatus.FALSE, Reason.STORE_UNREACHABLE, error.message, retry=True)
         except KeysteadError as error:
@@ -95,22 +100,34 @@ class KeyReconciler:
                 return Verdict(
                     ConditionStatus.TRUE,
                     Reason.UP_TO_DATE,
-                    f"destroyed at {due_words(deletion)}",
+                    f"destroyed {due_words(deletion)}",
                     due=deletion.due_at,
                 )
             self._connections.get(key.spec.key_store)
             key = await self._external.resolve(key)
             await self._deletion.destroy(key)
-            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, gone=True)
+            woken = self._others(key)
+            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, gone=True, wake=woken)
         self._connections.get(key.spec.key_store)
         key = await self._external.resolve(key)
-        if not key.status.materials:
-            if key.spec.origin is Origin.EXTERNAL:
-                return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, "waiting for material to be imported")
-            await self._external.create(key)
-        else:
+        wake: tuple[str, ...] = ()
+        if is_replica(key):
+            key, wake = await self._rotation.follow(key)
+        if key.status.materials:
             await self._external.observe(key)
-        return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=POLL_SECONDS)
+            key = await self._rotation.turn(key)
+        elif key.spec.origin is Origin.EXTERNAL:
+            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, "waiting for material to be imported")
+        elif not is_replica(key):
+            key = await self._external.create(key)
+        return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=POLL_SECONDS, due=next_rotation(key), wake=wake)
+
+    def _others(self, key: Key) -> tuple[str, ...]:
+        """Keys that share the key id: the primary key's deletion may begin when a replica is gone."""
+        if not key.spec.multi_region:
+            return ()
+        related = self._database.read(lambda tx: objects.related_keys(tx, key.status.key_id))
+        return tuple(other.metadata.uid for other in related)
 
     async def _write(self, seen: Key, verdict: Verdict) -> None:
         """Write both conditions for the generation that this pass saw; nothing at all if they stand already."""
@@ -167,6 +184,11 @@ class KeyReconciler:
     def _connection_state(self, key: Key) -> ConnectionState:
         open_here = self._connections.find(key.spec.key_store) is not None
         return ConnectionState.CONNECTED if open_here else ConnectionState.DISCONNECTED
+
+
+def next_rotation(key: Key) -> datetime | None:
+    """When this key has to be looked at for its rotation; a replica follows its primary key."""
+    return None if is_replica(key) or not key.spec.enabled else key.status.rotation.next_at
 
 
 def _same(before: tuple[Condition, ...], after: tuple[Condition, ...]) -> bool:

@@ -70,6 +70,8 @@ class Runtime:
         self._key_stores = KeyStoreReconciler(database, calls, clock, options_of)
         self._principals = PrincipalReconciler(database, clock)
         self._due: list[tuple[datetime, str]] = []
+        self._due_at: dict[str, datetime] = {}
+        """The one due time of each key that counts; older entries of the heap are passed over."""
         self._generations: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
@@ -189,13 +191,20 @@ class Runtime:
     def _reschedule(self, item: Item, verdict: Verdict | None) -> None:
         if verdict is None or not verdict.retry:
             self.queue.succeeded(item)
+        for uid in verdict.wake if verdict is not None else ():
+            self.queue.add((Kind.KEY, uid))
         if verdict is None or verdict.gone:
+            self._due_at.pop(item[1], None)
             return
         if verdict.retry:
             self.queue.failed(item)
-        elif verdict.due is not None:
+            return
+        if verdict.due is None:
+            self._due_at.pop(item[1], None)
+        elif self._due_at.get(item[1]) != verdict.due:
+            self._due_at[item[1]] = verdict.due
             heapq.heappush(self._due, (verdict.due, item[1]))
-        elif verdict.after is not None:
+        if verdict.after is not None:
             self.queue.add_after(item, verdict.after * self._jitter.uniform(0.9, 1.1))
 
     def _look_at_keys_of(self, key_store: str) -> None:
@@ -207,8 +216,10 @@ class Runtime:
         while True:
             now = self._clock.now()
             while self._due and self._due[0][0] <= now:
-                _, uid = heapq.heappop(self._due)
-                self.queue.add((Kind.KEY, uid))
+                due, uid = heapq.heappop(self._due)
+                if self._due_at.get(uid) == due:
+                    del self._due_at[uid]
+                    self.queue.add((Kind.KEY, uid))
             await asyncio.sleep(TICK_SECONDS)
 
     def _next_resync(self) -> float:

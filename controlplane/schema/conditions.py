@@ -30,6 +30,7 @@ class Reason(StrEnum):
 
     UP_TO_DATE = "UpToDate"
     CREATING = "Creating"
+    ROTATING = "Rotating"
     PAUSED = "Paused"
     CREATE_REFUSED = "CreateRefused"
     CREATE_OUTCOME_UNKNOWN = "CreateOutcomeUnknown"

@@ -9,20 +9,32 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import msgspec
 
 from controlplane.domain.lifecycle import key_state
+from controlplane.domain.materials import is_replica
 from controlplane.domain.names import key_arn, new_key_id
 from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotation_schedule
-from controlplane.errors import Blocked, InvalidState
+from controlplane.errors import (
+    AlreadyExists,
+    Blocked,
+    Conflict,
+    InvalidState,
+    LimitExceeded,
+    NotFound,
+    Unsupported,
+)
 from controlplane.schema.events import EventReason
-from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, RotationSpec, RotationStatus
+from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, Origin, RotationSpec, RotationStatus
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind
 from controlplane.store import attempts, events, objects, people
+
+MAX_ROTATIONS_ON_DEMAND = 25
+"""In the life of a key (KMS Developer Guide, "Quotas")."""
 
 
 def create(
@@ -40,20 +52,30 @@ def create(
     """
     assert desired.region is not None
     uid = str(uuid.uuid4())
-    key_id = new_key_id(uid, multi_region=desired.multi_region)
+    if desired.replica_of is None:
+        key_id = new_key_id(uid, multi_region=desired.multi_region)
+        primary_region = desired.region if desired.multi_region else None
+        rotation = rotation_schedule(RotationSpec(), desired.rotation, RotationStatus(), now)
+    else:
+        primary = _replicable(tx, desired.replica_of)
+        key_id = primary.status.key_id
+        primary_region = primary.status.primary_region
+        rotation = primary.status.rotation
+        if objects.get_key(tx, desired.region, key_id) is not None:
+            raise AlreadyExists(f"{key_arn(desired.region, account, key_id)} already exists")
     status = KeyStatus(
         key_id=key_id,
         arn=key_arn(desired.region, account, key_id),
         created_at=now,
-        rotation=rotation_schedule(RotationSpec(), desired.rotation, RotationStatus(), now),
-        primary_region=desired.region if desired.multi_region else None,
+        rotation=rotation,
+        primary_region=primary_region,
     )
     created = objects.insert(
         tx,
         now=now,
         kind=Kind.KEY,
         uid=uid,
-        name=name or key_id,
+        name=name or (key_id if desired.replica_of is None else f"{key_id}.{desired.region}"),
         spec=desired,
         status=status,
         spec_set=spec_set,
@@ -68,6 +90,18 @@ def state(tx: sqlite3.Connection, key: Key) -> KeyState:
     return key_state(key, store.status.connection if store else ConnectionState.DISCONNECTED)
 
 
+def _replicable(tx: sqlite3.Connection, name: str) -> Key:
+    """The multi-Region primary key of this name. Raises if there is none, or none that can be replicated."""
+    primary = cast("Key | None", objects.get_named(tx, Kind.KEY, name))
+    if primary is None:
+        raise NotFound(f"there is no Key {name} to replicate")
+    if not primary.spec.multi_region or is_replica(primary):
+        raise Unsupported(f"{primary.status.arn} is not a multi-Region primary key.")
+    if primary.metadata.deletion is not None:
+        raise InvalidState(f"{primary.status.arn} is pending deletion.")
+    return primary
+
+
 def change(tx: sqlite3.Connection, uid: str, now: datetime, **fields: object) -> Key:
     """Change fields of the desired state, by their Python names."""
     key = cast(Key, objects.require(tx, uid))
@@ -75,11 +109,83 @@ def change(tx: sqlite3.Connection, uid: str, now: datetime, **fields: object) ->
 
 
 def put_spec(tx: sqlite3.Connection, key: Key, spec: DesiredKey, now: datetime, *, spec_set: str | None = None) -> Key:
-    """Give a key its new desired state, and what follows from it at once (when it rotates)."""
+    """Give a key its new desired state, and what follows from it at once (when it and its replicas rotate)."""
+    uid = key.metadata.uid
+    if is_replica(key):
+        return cast(Key, objects.replace(tx, uid, now=now, spec=spec, spec_set=spec_set))
     rotation = rotation_schedule(key.spec.rotation, spec.rotation, key.status.rotation, now)
     status = msgspec.structs.replace(key.status, rotation=rotation)
-    uid = key.metadata.uid
+    if rotation != key.status.rotation:
+        _share_rotation(tx, key, rotation, now)
     return cast(Key, objects.replace(tx, uid, now=now, spec=spec, status=status, spec_set=spec_set))
+
+
+def request_rotation(tx: sqlite3.Connection, uid: str, now: datetime) -> Key:
+    """Ask for a rotation now; the reconciler carries it out (API reference: RotateKeyOnDemand).
+
+    Raises :class:`Conflict` while one is under way, :class:`LimitExceeded` after 25 of them, :class:`InvalidState` for
+    a key whose next material has to be imported first.
+    """
+    key = cast(Key, objects.require(tx, uid))
+    rotation = key.status.rotation
+    if rotation.requested_at is not None:
+        raise Conflict(f"An on-demand rotation of {key.status.arn} is in progress.")
+    if rotation.on_demand >= MAX_ROTATIONS_ON_DEMAND:
+        raise LimitExceeded(
+            f"{key.status.arn} has had {MAX_ROTATIONS_ON_DEMAND} on-demand rotations, the most a key has."
+        )
+    if key.spec.origin is Origin.EXTERNAL and key.status.pending is None:
+        raise InvalidState(f"{key.status.arn} has no key material pending rotation: import new key material first.")
+    rotation = msgspec.structs.replace(rotation, requested_at=now)
+    _share_rotation(tx, key, rotation, now)
+    status = msgspec.structs.replace(key.status, rotation=rotation)
+    return cast(Key, objects.replace(tx, uid, now=now, status=status, requested=True))
+
+
+def move_primary(tx: sqlite3.Connection, uid: str, region: str, now: datetime) -> Key:
+    """Make the replica key in ``region`` the primary key; the former primary becomes a replica. The new primary.
+
+    What primary keys alone decide (rotation) goes with it. Source: API reference, UpdatePrimaryRegion.
+    Raises :class:`NotFound` if there is no replica in ``region``.
+    """
+    former = cast(Key, objects.require(tx, uid))
+    related = objects.related_keys(tx, former.status.key_id)
+    chosen = next((key for key in related if key.spec.region == region), None)
+    if chosen is None:
+        raise NotFound(f"{former.status.arn} has no replica key in {region}.")
+    if chosen.metadata.deletion is not None:
+        raise InvalidState(f"{chosen.status.arn} is pending deletion.")
+    if chosen.status.current is None and chosen.spec.origin is not Origin.EXTERNAL:
+        raise InvalidState(f"{chosen.status.arn} is creating.")
+    for key in related:
+        is_chosen = key.metadata.uid == chosen.metadata.uid
+        spec = msgspec.structs.replace(
+            key.spec,
+            replica_of=None if is_chosen else chosen.metadata.name,
+            rotation=former.spec.rotation if is_chosen else RotationSpec(),
+        )
+        status = msgspec.structs.replace(key.status, primary_region=region)
+        objects.replace(tx, key.metadata.uid, now=now, spec=spec, status=status)
+    return cast(Key, objects.require(tx, chosen.metadata.uid))
+
+
+def release_primary(tx: sqlite3.Connection, key_id: str, now: datetime) -> None:
+    """After a key is gone: let the window of its primary begin, if that waited for its last replica."""
+    related = objects.related_keys(tx, key_id)
+    if len(related) != 1 or is_replica(related[0]):
+        return
+    waiting = related[0].metadata.deletion
+    if waiting is not None and waiting.due_at is None:
+        begun = msgspec.structs.replace(waiting, due_at=now + timedelta(days=waiting.window_days))
+        objects.replace(tx, related[0].metadata.uid, now=now, deletion=begun)
+
+
+def _share_rotation(tx: sqlite3.Connection, primary: Key, rotation: RotationStatus, now: datetime) -> None:
+    """Replica keys show when their primary key rotates."""
+    for replica in objects.related_keys(tx, primary.status.key_id) if primary.spec.multi_region else ():
+        if is_replica(replica):
+            status = msgspec.structs.replace(replica.status, rotation=rotation)
+            objects.replace(tx, replica.metadata.uid, now=now, status=status)
 
 
 def schedule_deletion(tx: sqlite3.Connection, uid: str, *, window_days: int, by: str, now: datetime) -> Key:
@@ -92,9 +198,11 @@ def schedule_deletion(tx: sqlite3.Connection, uid: str, *, window_days: int, by:
     if key.metadata.deletion is not None:
         raise InvalidState(f"{key.status.arn} is pending deletion.")
     people.forget_refused_uses(tx, uid)
-    scheduled = cast(Key, objects.replace(tx, uid, now=now, deletion=deletion_request(now, window_days, by)))
+    waits = not is_replica(key) and len(objects.related_keys(tx, key.status.key_id)) > 1
+    request = deletion_request(now, window_days, by, waits_for_replicas=waits)
+    scheduled = cast(Key, objects.replace(tx, uid, now=now, deletion=request))
     assert scheduled.metadata.deletion is not None
-    message = f"{by} scheduled it for deletion; it is destroyed at {due_words(scheduled.metadata.deletion)}"
+    message = f"{by} scheduled it for deletion; it is destroyed {due_words(scheduled.metadata.deletion)}"
     events.record(tx, scheduled, EventReason.DELETION_SCHEDULED, message, now)
     return scheduled
 

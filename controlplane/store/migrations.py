@@ -134,3 +134,12 @@ def m006_grants(db: Database) -> None:
     db.conn.execute(
         "CREATE INDEX grants_service ON grants (region, retiring_service) WHERE retiring_service IS NOT NULL"
     )
+
+
+@MIGRATIONS()
+def m007_last_uses(db: Database) -> None:
+    """When each key was last used."""
+    db.conn.execute(
+        """CREATE TABLE last_uses (
+             uid TEXT PRIMARY KEY, operation TEXT NOT NULL, at REAL NOT NULL, request_id TEXT NOT NULL) WITHOUT ROWID"""
+    )

@@ -340,6 +340,7 @@ def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = Non
     tx.execute("DELETE FROM grants WHERE uid = ?", (uid,))
     tx.execute("DELETE FROM refused_uses WHERE uid = ?", (uid,))
     keyindex.forget(tx, uid)
+    tx.execute("DELETE FROM last_uses WHERE uid = ?", (uid,))
     tx.execute("DELETE FROM objects WHERE uid = ?", (uid,))
     version = _next_version(tx)
     tx.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (version, present.kind.value, uid, meta.name))
@@ -365,6 +366,13 @@ def _write_aliases(tx: sqlite3.Connection, uid: str, spec: DesiredKey, now: date
         if taken is not None:
             raise AlreadyExists(f"alias/{name} already names another key in {spec.region}")
         tx.execute("INSERT INTO aliases VALUES (?, ?, ?, ?, ?)", (spec.region, name, uid, stamp, stamp))
+
+
+def move_alias(tx: sqlite3.Connection, region: str, name: str, uid: str, now: datetime) -> None:
+    """Let an alias name another key, ahead of both keys' new specs; it keeps its creation time."""
+    tx.execute(
+        "UPDATE aliases SET uid = ?, updated_at = ? WHERE region = ? AND name = ?", (uid, now.timestamp(), region, name)
+    )
 
 
 def release_aliases(tx: sqlite3.Connection, uid: str, names: Sequence[str]) -> None:

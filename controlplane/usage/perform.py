@@ -29,6 +29,7 @@ from controlplane.store import events, people
 from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
+from controlplane.usage.last_uses import LastUses
 from controlplane.usage.rates import Rates
 
 __all__ = ["Request", "Usage"]
@@ -57,6 +58,7 @@ class Usage:
         self.rates = Rates(monotonic)
         self._authoriser = Authoriser(catalog.grants)
         self._grant_tokens = grant_tokens
+        self.last_uses = LastUses(database, clock)
 
     # ---- the sentence ----------------------------------------------------------------------------------------------
 
@@ -79,6 +81,7 @@ class Usage:
         await self._allowed(request, record.arn, started, reason)
         if request.operation in lifecycle.USES:
             self.rates.count(allowed=True)
+            self.last_uses.note(record.key.metadata.uid, request.operation, request.caller.request_id)
         return answer
 
     async def on_two_keys(
@@ -144,6 +147,10 @@ class Usage:
         if record is None:
             raise NotFound(self._missing(reference))
         return record
+
+    def require(self, request: Request, record: KeyRecord | None = None, resource: str = "*") -> None:
+        """A further permission that an operation needs, beside that on its key. Raises :class:`AccessDenied`."""
+        self._authorise(request, record, resource)
 
     def state(self, record: KeyRecord) -> KeyState:
         """The key's state now."""

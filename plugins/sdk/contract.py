@@ -86,6 +86,13 @@ class KeyStorePlugin(ABC):
     async def destroy(self, ref: MaterialRef) -> None:
         """Destroy the material for ever and forget it. Succeeds if it is already gone."""
 
+    async def replicate(self, source: MaterialRef, target: MaterialRef) -> Material:
+        """Give the material of ``source`` to another key as ``target``, of the same material id (``replication``).
+
+        Both are whole afterwards: destroying one leaves the other. Idempotent on ``target.name``.
+        """
+        raise Unsupported("this key store does not replicate material")
+
     def forget(self, ref: MaterialRef) -> None:
         """Drop whatever this process caches of the material. Called in every process when a key stops being usable."""
 

@@ -64,6 +64,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """``list_material`` names everything in the store that carries a name of ours or is unmanaged."""
     rotation: bool = False
     """A KMS key may have several materials over time."""
+    replication: bool = False
+    """``replicate`` works: keys of this store can be multi-Region keys."""
     data_key_pairs: frozenset[KeySpec] = frozenset()
     """Specs for which ``generate_key_pair`` works."""
     random: bool = True

@@ -86,6 +86,7 @@ class SoftwareKeyStore(KeyStorePlugin):
             key_specs=await asyncio.to_thread(keymaking.offered),
             absent_algorithms=frozenset({Algorithm.ED25519_PH_SHA_512}),
             rotation=True,
+            replication=True,
             data_key_pairs=keymaking.data_key_pair_specs(),
             gcm=True,
         )
@@ -126,6 +127,19 @@ class SoftwareKeyStore(KeyStorePlugin):
         domain = self._hierarchy.active
         secret, public_key = await self._generate(ref.key_spec)
         return Material(token=seal_token(domain, ref, secret, public_key), public_key=public_key)
+
+    async def replicate(self, source: MaterialRef, target: MaterialRef) -> Material:
+        if target.name in self._destroyed:
+            raise MaterialNotFound(f"material {target.material_id} of {target.key_arn} was destroyed")
+        if target.token is not None:
+            _, public_key = await self._unwrap(target, target.token)
+            return Material(token=target.token, public_key=public_key)
+        if (source.material_id, source.key_spec) != (target.material_id, target.key_spec):
+            raise InvalidRequest("a replica has the material id and the key spec of what it replicates")
+        if source.token is None or source.name in self._destroyed:
+            raise MaterialNotFound(f"the standard key store has no material {source.material_id} of {source.key_arn}")
+        secret, public_key = await self._unwrap(source, source.token)
+        return Material(token=seal_token(self._hierarchy.active, target, secret, public_key), public_key=public_key)
 
     async def destroy(self, ref: MaterialRef) -> None:
         self._destroyed.add(ref.name)

@@ -1,4 +1,7 @@
-"""CreateAlias, DeleteAlias, ListAliases. Source of the rules: the AWS KMS API reference of each operation."""
+"""CreateAlias, UpdateAlias, DeleteAlias, ListAliases. A change needs its permission on the alias and on the keys.
+
+Source of the rules: the AWS KMS API reference of each operation.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from controlplane.store import keys, objects
 from controlplane.store.catalog import KeyRecord
 from controlplane.store.database import Tx
 from controlplane.usage.perform import Request
+from plugins.sdk.vocabulary import KEY_SPECS, Family
 
 MAX_ALIASES = 50
 ALIASES_IN_A_PAGE = 50
@@ -28,11 +32,12 @@ _ALIAS = re.compile(ALIAS_PATTERN)
 
 async def create_alias(at: Services, caller: Caller, request: shapes.CreateAliasRequest) -> None:
     name = _bare(request.alias_name)
-    if request.target_key_id.startswith(PREFIX) or ":alias/" in request.target_key_id:
-        raise InvalidInput("Aliases must refer to keys. Not aliases")
+    _not_an_alias(request.target_key_id)
+    asked = Request(caller, "CreateAlias")
 
     async def work(record: KeyRecord) -> None:
         uid, now = record.key.metadata.uid, at.clock.now()
+        at.usage.require(asked, resource=alias_arn(caller.region, at.settings.account, name))
 
         def write(tx: Tx) -> None:
             if objects.find_alias(tx, caller.region, name) is not None:
@@ -45,14 +50,45 @@ async def create_alias(at: Services, caller: Caller, request: shapes.CreateAlias
 
         await at.database.write(write)
 
-    await at.usage.on_key(Request(caller, "CreateAlias"), request.target_key_id, work)
+    await at.usage.on_key(asked, request.target_key_id, work)
+
+
+async def update_alias(at: Services, caller: Caller, request: shapes.UpdateAliasRequest) -> None:
+    name = _bare(request.alias_name)
+    _not_an_alias(request.target_key_id)
+    asked = Request(caller, "UpdateAlias")
+
+    async def work(record: KeyRecord) -> None:
+        former = at.usage.resolve(caller, PREFIX + name)
+        at.usage.require(asked, resource=alias_arn(caller.region, at.settings.account, name))
+        at.usage.require(asked, former)
+        _check_alike(former.key, record.key)
+        now = at.clock.now()
+
+        def write(tx: Tx) -> None:
+            row = objects.find_alias(tx, caller.region, name)
+            if row is None:
+                raise NotFound(f"Alias {alias_arn(caller.region, at.settings.account, name)} is not found.")
+            objects.move_alias(tx, caller.region, name, record.key.metadata.uid, now)
+            held = cast(Key, objects.require(tx, row.uid))
+            keys.change(tx, row.uid, now, aliases=tuple(alias for alias in held.spec.aliases if alias != name))
+            target = cast(Key, objects.require(tx, record.key.metadata.uid))
+            if len(target.spec.aliases) >= MAX_ALIASES:
+                raise LimitExceeded(f"A key has at most {MAX_ALIASES} aliases.")
+            keys.change(tx, target.metadata.uid, now, aliases=(*target.spec.aliases, name))
+
+        await at.database.write(write)
+
+    await at.usage.on_key(asked, request.target_key_id, work)
 
 
 async def delete_alias(at: Services, caller: Caller, request: shapes.DeleteAliasRequest) -> None:
     name = _bare(request.alias_name)
+    asked = Request(caller, "DeleteAlias")
 
     async def work(record: KeyRecord) -> None:
         uid, now = record.key.metadata.uid, at.clock.now()
+        at.usage.require(asked, resource=alias_arn(caller.region, at.settings.account, name))
 
         def write(tx: Tx) -> None:
             key = cast(Key, objects.require(tx, uid))
@@ -63,7 +99,7 @@ async def delete_alias(at: Services, caller: Caller, request: shapes.DeleteAlias
 
         await at.database.write(write)
 
-    await at.usage.on_key(Request(caller, "DeleteAlias"), PREFIX + name, work)
+    await at.usage.on_key(asked, PREFIX + name, work)
 
 
 async def list_aliases(at: Services, caller: Caller, request: shapes.ListAliasesRequest) -> shapes.ListAliasesResponse:
@@ -94,6 +130,23 @@ async def list_aliases(at: Services, caller: Caller, request: shapes.ListAliases
     return await at.usage.on_key(
         Request(caller, "ListAliases"), request.key_id, lambda record: work(record.key.metadata.uid)
     )
+
+
+def _not_an_alias(key_id: str) -> None:
+    if key_id.startswith(PREFIX) or ":alias/" in key_id:
+        raise InvalidInput("Aliases must refer to keys. Not aliases")
+
+
+def _check_alike(former: Key, new: Key) -> None:
+    """An alias stays with one type of key and one usage, so that code that uses it goes on working."""
+    before, after = KEY_SPECS[former.spec.key_spec], KEY_SPECS[new.spec.key_spec]
+    same_type = (before.symmetric, before.family is Family.HMAC) == (after.symmetric, after.family is Family.HMAC)
+    if not same_type or former.spec.key_usage is not new.spec.key_usage:
+        raise InvalidInput(
+            "The current and the new key of an alias must be of the same type and have the same key usage: "
+            f"{former.status.arn} is {former.spec.key_spec} for {former.spec.key_usage}, "
+            f"{new.status.arn} is {new.spec.key_spec} for {new.spec.key_usage}."
+        )
 
 
 def _bare(alias_name: str) -> str:

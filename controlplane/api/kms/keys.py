@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from controlplane.access.authorise import key_policy
 from controlplane.access.caller import Caller
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
-from controlplane.api.kms.shapes.enums import KeyManagerType, MultiRegionKeyType
+from controlplane.api.kms.shapes.enums import KeyLastUsageTrackingOperation, KeyManagerType, MultiRegionKeyType
 from controlplane.api.services import Services
 from controlplane.domain import capabilities, policy
+from controlplane.domain.materials import is_replica
 from controlplane.domain.names import key_arn
 from controlplane.errors import (
     InvalidInput,
@@ -31,8 +32,9 @@ from controlplane.errors import (
 from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, Origin, PolicySource
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.meta import Key, KeyStore, Kind
-from controlplane.store import keys, objects
+from controlplane.store import facts, keys, objects
 from controlplane.store.catalog import KeyRecord
+from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Request
 from plugins.sdk.vocabulary import KEY_SPECS
 
@@ -59,8 +61,7 @@ async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequ
         return await at.created(created.metadata.uid)
 
     key = await at.usage.on_account(Request(caller, "CreateKey"), work)
-    at.catalog.refresh()
-    return shapes.CreateKeyResponse(key_metadata=_metadata(at, caller, key.status.key_id))
+    return shapes.CreateKeyResponse(key_metadata=metadata_of(at, settled(at, caller.region, key.status.key_id)))
 
 
 async def describe_key(at: Services, caller: Caller, request: shapes.DescribeKeyRequest) -> shapes.DescribeKeyResponse:
@@ -70,6 +71,30 @@ async def describe_key(at: Services, caller: Caller, request: shapes.DescribeKey
     return shapes.DescribeKeyResponse(
         key_metadata=await at.usage.on_key(Request(caller, "DescribeKey"), request.key_id, work)
     )
+
+
+async def get_key_last_usage(
+    at: Services, caller: Caller, request: shapes.GetKeyLastUsageRequest
+) -> shapes.GetKeyLastUsageResponse:
+    async def work(record: KeyRecord) -> shapes.GetKeyLastUsageResponse:
+        use = at.usage.last_uses.get(record.key.metadata.uid)
+        since = at.database.read(lambda tx: facts.get(tx, USES_TRACKED_SINCE))
+        assert since is not None
+        data = None
+        if use is not None:
+            data = shapes.KeyLastUsageData(
+                operation=KeyLastUsageTrackingOperation(use.operation),
+                timestamp=round(use.at, 3),
+                kms_request_id=use.request_id,
+            )
+        return shapes.GetKeyLastUsageResponse(
+            key_id=record.arn,
+            key_last_usage=data,
+            tracking_start_date=seconds(datetime.fromisoformat(since)),
+            key_creation_date=seconds(record.key.metadata.created_at),
+        )
+
+    return await at.usage.on_key(Request(caller, "GetKeyLastUsage"), not_alias(request.key_id), work)
 
 
 async def list_keys(at: Services, caller: Caller, request: shapes.ListKeysRequest) -> shapes.ListKeysResponse:
@@ -97,11 +122,18 @@ async def disable_key(at: Services, caller: Caller, request: shapes.DisableKeyRe
     await _switch(at, caller, request.key_id, "DisableKey", enabled=False)
 
 
+async def update_key_description(at: Services, caller: Caller, request: shapes.UpdateKeyDescriptionRequest) -> None:
+    async def work(record: KeyRecord) -> None:
+        uid, now = record.key.metadata.uid, at.clock.now()
+        await at.database.write(lambda tx: keys.change(tx, uid, now, description=request.description))
+
+    await at.usage.on_key(Request(caller, "UpdateKeyDescription"), not_alias(request.key_id), work)
+
+
 async def schedule_key_deletion(
     at: Services, caller: Caller, request: shapes.ScheduleKeyDeletionRequest
 ) -> shapes.ScheduleKeyDeletionResponse:
     async def work(record: KeyRecord) -> shapes.ScheduleKeyDeletionResponse:
-        window = DEFAULT_WINDOW_DAYS if request.pending_window_in_days is None else request.pending_window_in_days
         uid, now = record.key.metadata.uid, at.clock.now()
         key = await at.database.write(
             lambda tx: keys.schedule_deletion(tx, uid, window_days=window, by=caller.principal, now=now)
@@ -109,12 +141,16 @@ async def schedule_key_deletion(
         assert key.metadata.deletion is not None
         return shapes.ScheduleKeyDeletionResponse(
             key_id=record.arn,
-            deletion_date=_seconds_if(key.metadata.deletion.due_at),
+            deletion_date=seconds_if(key.metadata.deletion.due_at),
             key_state=at.usage.state_of(key),
             pending_window_in_days=window,
         )
 
-    return await at.usage.on_key(Request(caller, "ScheduleKeyDeletion"), not_alias(request.key_id), work)
+    window = DEFAULT_WINDOW_DAYS if request.pending_window_in_days is None else request.pending_window_in_days
+    asked = Request(
+        caller, "ScheduleKeyDeletion", conditions={"kms:ScheduleKeyDeletionPendingWindowInDays": str(window)}
+    )
+    return await at.usage.on_key(asked, not_alias(request.key_id), work)
 
 
 async def cancel_key_deletion(
@@ -126,22 +162,6 @@ async def cancel_key_deletion(
         return shapes.CancelKeyDeletionResponse(key_id=record.arn)
 
     return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), not_alias(request.key_id), work)
-
-
-async def list_resource_tags(
-    at: Services, caller: Caller, request: shapes.ListResourceTagsRequest
-) -> shapes.ListResourceTagsResponse:
-    async def work(record: KeyRecord) -> shapes.ListResourceTagsResponse:
-        after, limit = read_marker(request.marker), request.limit or TAGS_IN_A_PAGE
-        rest = [(name, value) for name, value in sorted(record.key.spec.tags.items()) if name > after or not after]
-        page, more = rest[:limit], len(rest) > limit
-        return shapes.ListResourceTagsResponse(
-            tags=[Tag(tag_key=name, tag_value=value) for name, value in page],
-            truncated=more,
-            next_marker=write_marker(page[-1][0]) if more else None,
-        )
-
-    return await at.usage.on_key(Request(caller, "ListResourceTags"), not_alias(request.key_id), work)
 
 
 async def get_key_policy(
@@ -180,20 +200,31 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         customer_master_key_spec=spec.key_spec,
         key_spec=spec.key_spec,
         multi_region=spec.multi_region,
-        deletion_date=_seconds_if(key.metadata.deletion.due_at) if key.metadata.deletion else None,
+        deletion_date=seconds_if(key.metadata.deletion.due_at) if key.metadata.deletion else None,
         custom_key_store_id=_custom_key_store_id(at.catalog.key_store(spec.key_store)),
         current_key_material_id=current.material_id if current and symmetric else None,
     )
     offered = capabilities.algorithms(spec.key_spec, spec.key_usage)
     setattr(metadata, ALGORITHM_MEMBER[spec.key_usage], list(offered))
+    if key.metadata.deletion is not None and state is KeyState.PENDING_REPLICA_DELETION:
+        metadata.pending_deletion_window_in_days = key.metadata.deletion.window_days
     if spec.multi_region:
-        region = spec.region or ""
-        metadata.multi_region_configuration = shapes.MultiRegionConfiguration(
-            multi_region_key_type=MultiRegionKeyType.PRIMARY,
-            primary_key=shapes.MultiRegionKey(arn=key.status.arn, region=region),
-            replica_keys=[],
-        )
+        metadata.multi_region_configuration = _multi_region(at, key)
     return metadata
+
+
+def _multi_region(at: Services, key: Key) -> shapes.MultiRegionConfiguration:
+    related = at.database.read(lambda tx: objects.related_keys(tx, key.status.key_id))
+    told = {
+        other.spec.region or "": shapes.MultiRegionKey(arn=other.status.arn, region=other.spec.region or "")
+        for other in related
+    }
+    primary = key.status.primary_region or ""
+    return shapes.MultiRegionConfiguration(
+        multi_region_key_type=MultiRegionKeyType.REPLICA if is_replica(key) else MultiRegionKeyType.PRIMARY,
+        primary_key=told.pop(primary),
+        replica_keys=list(told.values()),
+    )
 
 
 def seconds(moment: datetime) -> float:
@@ -201,7 +232,8 @@ def seconds(moment: datetime) -> float:
     return round(moment.timestamp(), 3)
 
 
-def _seconds_if(moment: datetime | None) -> float | None:
+def seconds_if(moment: datetime | None) -> float | None:
+    """The same, if there is one."""
     return None if moment is None else seconds(moment)
 
 
@@ -210,15 +242,18 @@ def write_marker(last: str) -> str:
     return base64.urlsafe_b64encode(f"1:{last}".encode()).decode()
 
 
-def read_marker(marker: str | None) -> str:
-    """What :func:`write_marker` wrote, or the empty string for no marker. Raises :class:`InvalidMarker`."""
+def read_marker(marker: str | None, valid: Callable[[str], bool] = bool) -> str:
+    """What :func:`write_marker` wrote, or the empty string for no marker. Raises :class:`InvalidMarker`.
+
+    ``valid`` tells whether the operation could have written it.
+    """
     if marker is None:
         return ""
     try:
         version, _, last = base64.b64decode(marker, altchars=b"-_", validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         version, last = "", ""
-    if version != "1" or not last:
+    if version != "1" or not valid(last):
         raise InvalidMarker("The marker is not one that this operation returned; begin without Marker.")
     return last
 
@@ -255,11 +290,13 @@ async def _switch(at: Services, caller: Caller, key_id: str, operation: str, *, 
     await at.usage.on_key(Request(caller, operation), not_alias(key_id), work)
 
 
-def _metadata(at: Services, caller: Caller, key_id: str) -> shapes.KeyMetadata:
-    record = at.catalog.key(caller.region, key_id)
+def settled(at: Services, region: str, key_id: str) -> KeyRecord:
+    """The record of a key that was just made."""
+    at.catalog.refresh()
+    record = at.catalog.key(region, key_id)
     if record is None:
-        raise NotFound(f"Key '{key_arn(caller.region, at.settings.account, key_id)}' does not exist")
-    return metadata_of(at, record)
+        raise NotFound(f"Key '{key_arn(region, at.settings.account, key_id)}' does not exist")
+    return record
 
 
 def _desired(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> DesiredKey:
@@ -278,7 +315,7 @@ def _desired(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> 
     if usage not in KEY_SPECS[key_spec].algorithms:
         raise InvalidInput(f"KeyUsage {usage} is not compatible with KeySpec {key_spec}")
     store = _store(at, request)
-    document = _checked_policy(caller, request)
+    document = check_policy(caller, request.policy, bypass=bool(request.bypass_policy_lockout_safety_check))
     desired = DesiredKey(
         key_store=store.metadata.name,
         region=caller.region,
@@ -316,22 +353,15 @@ def _custom_key_store_id(store: KeyStore | None) -> str | None:
     return f"cks-{store.metadata.uid.replace('-', '')[:17]}"
 
 
-def _checked_policy(caller: Caller, request: shapes.CreateKeyRequest) -> str | None:
+def check_policy(caller: Caller, text: str | None, *, bypass: bool) -> str | None:
     """The policy as given. Raises unless it parses and, without the bypass, leaves the caller able to change it."""
-    if request.policy is None:
+    if text is None:
         return None
-    if len(request.policy) > policy.MAX_POLICY_CHARACTERS:
+    if len(text) > policy.MAX_POLICY_CHARACTERS:
         raise LimitExceeded(f"The policy is longer than {policy.MAX_POLICY_CHARACTERS} characters.")
-    policy.parse_policy(request.policy)
-    if not request.bypass_policy_lockout_safety_check:
-        decision = policy.evaluate(
-            principal=caller.principal,
-            account=caller.account,
-            action="kms:PutKeyPolicy",
-            resource="*",
-            key_policy=request.policy,
-            identity_policies=caller.identity_policies,
-        )
-        if not decision.allowed:
-            raise InvalidPolicy("The new key policy will not allow you to update the key policy in the future.")
-    return request.policy
+    policy.parse_policy(text)
+    if not bypass and policy.locks_out(
+        text, principal=caller.principal, account=caller.account, identity_policies=caller.identity_policies
+    ):
+        raise InvalidPolicy("The new key policy will not allow you to update the key policy in the future.")
+    return text

@@ -11,11 +11,23 @@ from typing import Any
 import msgspec
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import agreement, aliases, data_keys, encryption, grants, keys, signing
+from controlplane.api.kms import (
+    agreement,
+    aliases,
+    data_keys,
+    encryption,
+    grants,
+    keys,
+    multiregion,
+    rotation,
+    signing,
+    tags,
+)
 from controlplane.api.kms.shapes import aliases as alias_shapes
 from controlplane.api.kms.shapes import crypto as crypto_shapes
 from controlplane.api.kms.shapes import grants as grant_shapes
 from controlplane.api.kms.shapes import keys as key_shapes
+from controlplane.api.kms.shapes import materials as material_shapes
 from controlplane.api.kms.shapes.base import Shape
 from controlplane.api.services import Services
 
@@ -48,7 +60,9 @@ OPERATIONS: Mapping[str, Operation] = {
         _operation("DeriveSharedSecret", crypto_shapes.DeriveSharedSecretRequest, agreement.derive_shared_secret),
         _operation("DescribeKey", key_shapes.DescribeKeyRequest, keys.describe_key),
         _operation("DisableKey", key_shapes.DisableKeyRequest, keys.disable_key),
+        _operation("DisableKeyRotation", material_shapes.DisableKeyRotationRequest, rotation.disable_key_rotation),
         _operation("EnableKey", key_shapes.EnableKeyRequest, keys.enable_key),
+        _operation("EnableKeyRotation", material_shapes.EnableKeyRotationRequest, rotation.enable_key_rotation),
         _operation("Encapsulate", crypto_shapes.EncapsulateRequest, agreement.encapsulate),
         _operation("Encrypt", crypto_shapes.EncryptRequest, encryption.encrypt),
         _operation("GenerateDataKey", crypto_shapes.GenerateDataKeyRequest, data_keys.generate_data_key),
@@ -65,18 +79,30 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
         _operation("GenerateMac", crypto_shapes.GenerateMacRequest, signing.generate_mac),
         _operation("GenerateRandom", crypto_shapes.GenerateRandomRequest, data_keys.generate_random),
+        _operation("GetKeyLastUsage", key_shapes.GetKeyLastUsageRequest, keys.get_key_last_usage),
         _operation("GetKeyPolicy", key_shapes.GetKeyPolicyRequest, keys.get_key_policy),
+        _operation(
+            "GetKeyRotationStatus", material_shapes.GetKeyRotationStatusRequest, rotation.get_key_rotation_status
+        ),
         _operation("GetPublicKey", crypto_shapes.GetPublicKeyRequest, signing.get_public_key),
         _operation("ListAliases", alias_shapes.ListAliasesRequest, aliases.list_aliases),
         _operation("ListGrants", grant_shapes.ListGrantsRequest, grants.list_grants),
+        _operation("ListKeyRotations", material_shapes.ListKeyRotationsRequest, rotation.list_key_rotations),
         _operation("ListKeys", key_shapes.ListKeysRequest, keys.list_keys),
-        _operation("ListResourceTags", key_shapes.ListResourceTagsRequest, keys.list_resource_tags),
-        _operation("ReEncrypt", crypto_shapes.ReEncryptRequest, encryption.re_encrypt),
+        _operation("ListResourceTags", key_shapes.ListResourceTagsRequest, tags.list_resource_tags),
         _operation("ListRetirableGrants", grant_shapes.ListRetirableGrantsRequest, grants.list_retirable_grants),
+        _operation("ReEncrypt", crypto_shapes.ReEncryptRequest, encryption.re_encrypt),
+        _operation("ReplicateKey", key_shapes.ReplicateKeyRequest, multiregion.replicate_key),
         _operation("RetireGrant", grant_shapes.RetireGrantRequest, grants.retire_grant),
         _operation("RevokeGrant", grant_shapes.RevokeGrantRequest, grants.revoke_grant),
+        _operation("RotateKeyOnDemand", material_shapes.RotateKeyOnDemandRequest, rotation.rotate_key_on_demand),
         _operation("ScheduleKeyDeletion", key_shapes.ScheduleKeyDeletionRequest, keys.schedule_key_deletion),
         _operation("Sign", crypto_shapes.SignRequest, signing.sign),
+        _operation("TagResource", key_shapes.TagResourceRequest, tags.tag_resource),
+        _operation("UntagResource", key_shapes.UntagResourceRequest, tags.untag_resource),
+        _operation("UpdateAlias", alias_shapes.UpdateAliasRequest, aliases.update_alias),
+        _operation("UpdateKeyDescription", key_shapes.UpdateKeyDescriptionRequest, keys.update_key_description),
+        _operation("UpdatePrimaryRegion", key_shapes.UpdatePrimaryRegionRequest, multiregion.update_primary_region),
         _operation("Verify", crypto_shapes.VerifyRequest, signing.verify),
         _operation("VerifyMac", crypto_shapes.VerifyMacRequest, signing.verify_mac),
     )

@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives import serialization
 from plugins.sdk import (
     CONTRACT_VERSION,
     KEY_SPECS,
+    Algorithm,
     Custody,
+    InvalidRequest,
     KeySpec,
     KeyStorePlugin,
     MaterialNotFound,
@@ -121,6 +123,31 @@ class LifecycleConformance(Harness):
         assert sorted(await plugin.list_material()) == sorted(ref.name for ref in refs)
         await plugin.destroy(refs[0])
         assert sorted(await plugin.list_material()) == sorted(ref.name for ref in refs[1:])
+
+    async def test_a_replica_is_the_same_material_and_outlives_its_source(self, plugin: KeyStorePlugin) -> None:
+        source = await self.created(plugin)
+        target = msgspec.structs.replace(self.fresh_ref(source.key_spec), material_id=source.material_id)
+        if not self.capabilities.replication:
+            with pytest.raises(Unsupported):
+                await plugin.replicate(source, target)
+            return
+        made = await plugin.replicate(source, target)
+        replica = msgspec.structs.replace(target, token=made.token)
+        assert await plugin.replicate(source, replica) == made
+        algorithm = Algorithm.SYMMETRIC_DEFAULT
+        if source.key_spec is KeySpec.SYMMETRIC_DEFAULT:
+            sealed = await plugin.encrypt(source, algorithm, b"plaintext", b"aad")
+            assert await plugin.decrypt(replica, algorithm, sealed, b"aad") == b"plaintext"
+        await plugin.destroy(source)
+        await use_once(plugin, replica)
+        assert await plugin.observe(source) is None
+
+    async def test_material_is_not_replicated_under_another_id_or_spec(self, plugin: KeyStorePlugin) -> None:
+        if not self.capabilities.replication:
+            pytest.skip("Capabilities.replication is not declared")
+        source = await self.created(plugin)
+        with pytest.raises(InvalidRequest):
+            await plugin.replicate(source, self.fresh_ref(source.key_spec))
 
     async def test_a_spec_that_is_not_declared_is_refused_not_substituted(self, plugin: KeyStorePlugin) -> None:
         for spec in set(KeySpec) - self.capabilities.key_specs.keys():
