@@ -262,6 +262,14 @@ class Client:
     async def cancel_deletion(self, name: str) -> Key:
         return await self._act(name, "cancel-deletion")
 
+    async def rotate(self, name: str) -> Key:
+        """Ask for new key material now; the reconciler makes it."""
+        return await self._act(name, "rotate")
+
+    async def make_primary(self, name: str) -> Key:
+        """Make a replica key the primary key of its multi-Region key."""
+        return await self._act(name, "make-primary")
+
     async def reconcile(self, name: str) -> Key:
         """Have the reconciler look at the key now."""
         return await self._act(name, "reconcile")

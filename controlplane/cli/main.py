@@ -46,7 +46,7 @@ click.rich_click.COMMAND_GROUPS = {
     "keystead": [
         {"name": "Desired state", "commands": ["validate", "plan", "apply", "schema"]},
         {"name": "Objects", "commands": ["get", "describe"]},
-        {"name": "Keys", "commands": ["enable", "disable", "delete", "cancel-deletion"]},
+        {"name": "Keys", "commands": ["enable", "disable", "rotate", "make-primary", "delete", "cancel-deletion"]},
         {"name": "Servers", "commands": ["dev", "init", "serve"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
@@ -249,6 +249,22 @@ def enable(name: str, url: str | None, as_json: bool) -> int:
 def disable(name: str, url: str | None, as_json: bool) -> int:
     """Refuse every use of a key, until it is enabled."""
     return _act("disable", name, url, as_json)
+
+
+@keystead.command()
+@_name
+@_client_options
+def rotate(name: str, url: str | None, as_json: bool) -> int:
+    """Give a key new material now. What was encrypted before stays readable."""
+    return _act("rotate", name, url, as_json)
+
+
+@keystead.command("make-primary")
+@_name
+@_client_options
+def make_primary(name: str, url: str | None, as_json: bool) -> int:
+    """Make a replica the primary key of its multi-Region key."""
+    return _act("make-primary", name, url, as_json)
 
 
 @keystead.command()

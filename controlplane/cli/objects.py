@@ -21,7 +21,7 @@ from controlplane.schema.meta import AnyObject, DeletionRequest, Key, Kind
 if TYPE_CHECKING:
     import click
 
-KeyAction = Literal["enable", "disable", "schedule-deletion", "cancel-deletion"]
+KeyAction = Literal["enable", "disable", "schedule-deletion", "cancel-deletion", "rotate", "make-primary"]
 
 _PLURALS = {Kind.KEY: "keys", Kind.KEY_STORE: "key stores", Kind.PRINCIPAL: "principals"}
 
@@ -97,6 +97,10 @@ async def _act(action: KeyAction, name: str, url: str | None, window_days: int |
                 return await client.schedule_deletion(name, window_days)
             case "cancel-deletion":
                 return await client.cancel_deletion(name)
+            case "rotate":
+                return await client.rotate(name)
+            case "make-primary":
+                return await client.make_primary(name)
 
 
 def _ask(name: str, output: Output, url: str | None) -> KeysteadError | None:
@@ -122,6 +126,12 @@ def _done(action: KeyAction, key: Key) -> Line:
     if action == "cancel-deletion":
         enabled = "enabled" if key.spec.enabled else f"disabled; enable it with: keystead enable {name}"
         return Line(f"The deletion of key {name} is cancelled. It is {enabled}.", Style.GOOD)
+    if action == "rotate":
+        return Line(
+            f"Key {name} gets new material; what it encrypted stays readable. See: keystead describe key {name}"
+        )
+    if action == "make-primary":
+        return Line(f"Key {name} is the primary key now; the former primary is a replica of it.", Style.GOOD)
     return Line(f"Key {name} is {'enabled' if key.spec.enabled else 'disabled'}.", Style.GOOD)
 
 

@@ -15,9 +15,10 @@ from controlplane.domain import materials
 from controlplane.domain.schedule import rotation_due
 from controlplane.reconcile.external import External, Held
 from controlplane.schema.conditions import Reason
-from controlplane.schema.keys import Origin
+from controlplane.schema.events import EventReason
+from controlplane.schema.keys import Origin, RotationType
 from controlplane.schema.meta import Key
-from controlplane.store import objects
+from controlplane.store import events, objects
 from controlplane.store.database import Database, Tx
 
 
@@ -84,7 +85,12 @@ class Rotation:
                     objects.replace(
                         tx, replica.metadata.uid, now=now, status=materials.mirrored(replica.status, status)
                     )
-            return cast(Key, objects.replace(tx, uid, now=now, status=status))
+            turned = cast(Key, objects.replace(tx, uid, now=now, status=status))
+            if status.current is not None:
+                how = "on demand" if kind is RotationType.ON_DEMAND else "because it was due"
+                message = f"rotated {how}: {status.current.material_id[:12]}… encrypts now, older material decrypts"
+                events.record(tx, turned, EventReason.MATERIAL_ROTATED, message, now)
+            return turned
 
         return await self._database.write(promote)
 

@@ -21,6 +21,8 @@ class EventReason(StrEnum):
     DELETION_SCHEDULED = "DeletionScheduled"
     DELETION_CANCELLED = "DeletionCancelled"
     KEY_DESTROYED = "KeyDestroyed"
+    MATERIAL_ROTATED = "MaterialRotated"
+    PRIMARY_MOVED = "PrimaryMoved"
     USE_REFUSED = "UseRefused"
     """A use of a key that is pending deletion: whoever it was will miss the key."""
     STORE_CONNECTED = "StoreConnected"

@@ -120,6 +120,24 @@ def put_spec(tx: sqlite3.Connection, key: Key, spec: DesiredKey, now: datetime, 
     return cast(Key, objects.replace(tx, uid, now=now, spec=spec, status=status, spec_set=spec_set))
 
 
+def check_rotates(key: Key, *, automatic: bool = False) -> None:
+    """Raise :class:`Unsupported` unless keys of this kind rotate on demand, or automatically."""
+    if not rotates(key.spec, on_demand=not automatic):
+        raise Unsupported(
+            f"{key.status.arn} has key spec {key.spec.key_spec} and origin {key.spec.origin}, "
+            "for which this operation is not supported."
+        )
+
+
+def check_rotates_itself(key: Key, *, automatic: bool = False) -> None:
+    """The same, and that it is no replica: those follow their primary key."""
+    check_rotates(key, automatic=automatic)
+    if is_replica(key):
+        raise Unsupported(
+            f"{key.status.arn} is a replica key: it rotates with its primary key in {key.status.primary_region}."
+        )
+
+
 def request_rotation(tx: sqlite3.Connection, uid: str, now: datetime) -> Key:
     """Ask for a rotation now; the reconciler carries it out (API reference: RotateKeyOnDemand).
 
@@ -127,6 +145,7 @@ def request_rotation(tx: sqlite3.Connection, uid: str, now: datetime) -> Key:
     a key whose next material has to be imported first.
     """
     key = cast(Key, objects.require(tx, uid))
+    check_rotates_itself(key)
     rotation = key.status.rotation
     if rotation.requested_at is not None:
         raise Conflict(f"An on-demand rotation of {key.status.arn} is in progress.")
@@ -166,7 +185,18 @@ def move_primary(tx: sqlite3.Connection, uid: str, region: str, now: datetime) -
         )
         status = msgspec.structs.replace(key.status, primary_region=region)
         objects.replace(tx, key.metadata.uid, now=now, spec=spec, status=status)
+    message = f"it is the primary key now; {former.status.arn} is a replica of it"
+    events.record(tx, chosen, EventReason.PRIMARY_MOVED, message, now)
     return cast(Key, objects.require(tx, chosen.metadata.uid))
+
+
+def make_primary(tx: sqlite3.Connection, uid: str, now: datetime) -> Key:
+    """The same, asked of the replica key. Raises :class:`Unsupported` for a key that is none."""
+    key = cast(Key, objects.require(tx, uid))
+    primary = primary_of(objects.related_keys(tx, key.status.key_id))
+    if not is_replica(key) or primary is None:
+        raise Unsupported(f"{key.status.arn} is not a multi-Region replica key.")
+    return move_primary(tx, primary.metadata.uid, key.spec.region or "", now)
 
 
 def release_primary(tx: sqlite3.Connection, key_id: str, now: datetime) -> None:

@@ -5,21 +5,16 @@ Source of the rules: the AWS KMS API reference of each operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from controlplane.access.caller import Caller
 from controlplane.api.kms.keys import not_alias, read_marker, seconds, seconds_if, write_marker
 from controlplane.api.kms.shapes import materials as shapes
 from controlplane.api.kms.shapes.enums import IncludeKeyMaterial, KeyMaterialState, RotationType
 from controlplane.api.services import Services
-from controlplane.domain.capabilities import rotates
 from controlplane.domain.materials import is_replica
-from controlplane.errors import Unsupported
 from controlplane.schema.keys import MaterialState, MaterialStatus, RotationSpec
 from controlplane.schema.meta import Key
 from controlplane.store import keys
 from controlplane.store.catalog import KeyRecord
-from controlplane.store.database import Tx
 from controlplane.usage.perform import Request
 
 DEFAULT_PERIOD_DAYS = 365
@@ -35,7 +30,7 @@ async def enable_key_rotation(at: Services, caller: Caller, request: shapes.Enab
     )
 
     async def work(record: KeyRecord) -> None:
-        _check_automatic(record.key)
+        keys.check_rotates_itself(record.key, automatic=True)
         uid, now = record.key.metadata.uid, at.clock.now()
         rotation = RotationSpec(enabled=True, period_days=DEFAULT_PERIOD_DAYS if days is None else days)
         await at.database.write(lambda tx: keys.change(tx, uid, now, rotation=rotation))
@@ -45,7 +40,7 @@ async def enable_key_rotation(at: Services, caller: Caller, request: shapes.Enab
 
 async def disable_key_rotation(at: Services, caller: Caller, request: shapes.DisableKeyRotationRequest) -> None:
     async def work(record: KeyRecord) -> None:
-        _check_automatic(record.key)
+        keys.check_rotates_itself(record.key, automatic=True)
         uid, now = record.key.metadata.uid, at.clock.now()
         period = record.key.spec.rotation.period_days
         rotation = RotationSpec(enabled=False, period_days=period)
@@ -59,7 +54,7 @@ async def get_key_rotation_status(
 ) -> shapes.GetKeyRotationStatusResponse:
     async def work(record: KeyRecord) -> shapes.GetKeyRotationStatusResponse:
         key = record.key
-        _check_on_demand(key)
+        keys.check_rotates(key)
         wanted = _wanted(at, key)
         # Pending deletion stops rotation; what was set holds again when the deletion is cancelled.
         enabled = wanted.enabled and key.metadata.deletion is None
@@ -78,14 +73,8 @@ async def rotate_key_on_demand(
     at: Services, caller: Caller, request: shapes.RotateKeyOnDemandRequest
 ) -> shapes.RotateKeyOnDemandResponse:
     async def work(record: KeyRecord) -> shapes.RotateKeyOnDemandResponse:
-        _check_on_demand(record.key)
-        _check_primary(record.key)
         uid, now = record.key.metadata.uid, at.clock.now()
-
-        def ask(tx: Tx) -> Key:
-            return keys.request_rotation(tx, uid, now)
-
-        await at.database.write(ask)
+        await at.database.write(lambda tx: keys.request_rotation(tx, uid, now))
         return shapes.RotateKeyOnDemandResponse(key_id=record.arn)
 
     return await at.usage.on_key(Request(caller, "RotateKeyOnDemand"), not_alias(request.key_id), work)
@@ -95,7 +84,7 @@ async def list_key_rotations(
     at: Services, caller: Caller, request: shapes.ListKeyRotationsRequest
 ) -> shapes.ListKeyRotationsResponse:
     async def work(record: KeyRecord) -> shapes.ListKeyRotationsResponse:
-        _check_on_demand(record.key)
+        keys.check_rotates(record.key)
         # Materials are only ever appended, so a position is a marker that survives rotations.
         begin, limit = int(read_marker(request.marker, str.isdigit) or "0"), request.limit or ROTATIONS_IN_A_PAGE
         everything = request.include_key_material is IncludeKeyMaterial.ALL_KEY_MATERIAL
@@ -132,27 +121,3 @@ def _wanted(at: Services, key: Key) -> RotationSpec:
         return key.spec.rotation
     primary = at.catalog.key(key.status.primary_region, key.status.key_id)
     return primary.key.spec.rotation if primary is not None else key.spec.rotation
-
-
-def _check(key: Key, holds: Callable[[], bool]) -> None:
-    if not holds():
-        raise Unsupported(
-            f"{key.status.arn} has key spec {key.spec.key_spec} and origin {key.spec.origin}, "
-            "for which this operation is not supported."
-        )
-
-
-def _check_automatic(key: Key) -> None:
-    _check(key, lambda: rotates(key.spec))
-    _check_primary(key)
-
-
-def _check_on_demand(key: Key) -> None:
-    _check(key, lambda: rotates(key.spec, on_demand=True))
-
-
-def _check_primary(key: Key) -> None:
-    if is_replica(key):
-        raise Unsupported(
-            f"{key.status.arn} is a replica key: it rotates with its primary key in {key.status.primary_region}."
-        )

@@ -17,6 +17,7 @@ from controlplane.api.reconciliation.bodies import decode
 from controlplane.api.reconciliation.documented import REFUSALS, Documented, body_of
 from controlplane.api.reconciliation.objects import find, record
 from controlplane.api.services import Services
+from controlplane.domain.materials import is_replica
 from controlplane.domain.schedule import MAX_WINDOW_DAYS, MIN_WINDOW_DAYS
 from controlplane.errors import NotFound
 from controlplane.schema.meta import Key, Kind
@@ -38,6 +39,8 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "disable": "DisableKey",
     "schedule-deletion": "ScheduleKeyDeletion",
     "cancel-deletion": "CancelKeyDeletion",
+    "rotate": "RotateKeyOnDemand",
+    "make-primary": "UpdatePrimaryRegion",
     "reconcile": "DescribeKey",
 }
 
@@ -70,7 +73,7 @@ class ActionsController(Controller):
         status_code=200,
     )
     async def act(self, request: ApiRequest, services: Services, plural: str, name: str, action: str) -> Key:
-        """enable, disable, schedule-deletion, cancel-deletion, or reconcile (look at it now)."""
+        """enable, disable, rotate, make-primary, schedule-deletion, cancel-deletion, or reconcile (look at it now)."""
         operation = OPERATIONS.get(action)
         if plural != "keys":
             raise NotFound(f"there are no actions on {plural}, only on keys")
@@ -91,7 +94,12 @@ class ActionsController(Controller):
                     tx, uid, window_days=_window(data, at.key), by=caller.principal, now=now
                 ),
                 "cancel-deletion": lambda tx: keys.cancel_deletion(tx, uid, by=caller.principal, now=now),
+                "rotate": lambda tx: keys.request_rotation(tx, uid, now),
+                "make-primary": lambda tx: keys.make_primary(tx, uid, now),
             }
+            if action == "make-primary" and is_replica(at.key):
+                former = services.catalog.key(at.key.status.primary_region or "", at.key.status.key_id)
+                services.usage.require(perform.Request(caller, operation), former)
             if action == "reconcile":
                 services.look_at(Kind.KEY, uid)
                 return at.key
