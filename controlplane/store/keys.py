@@ -14,8 +14,9 @@ from typing import cast
 
 import msgspec
 
+from controlplane.domain.capabilities import rotates
 from controlplane.domain.lifecycle import key_state
-from controlplane.domain.materials import is_replica
+from controlplane.domain.materials import is_replica, primary_of
 from controlplane.domain.names import key_arn, new_key_id
 from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotation_schedule
 from controlplane.errors import (
