@@ -10,6 +10,9 @@
     │   ├── InvalidKeyUsage            the key's usage or algorithms do not allow this
     │   ├── InvalidCiphertext          not made by this key, or changed, or another encryption context
     │   ├── IncorrectKey               the ciphertext names another key than the caller
+    │   ├── IncorrectKeyMaterial       imported material is not what the key takes
+    │   ├── InvalidImportToken         not an import token of this key
+    │   ├── ExpiredImportToken
     │   ├── InvalidSignature           a signature does not verify
     │   └── InvalidMac                 a MAC does not verify
     ├── NotFound
@@ -131,6 +134,18 @@ class InvalidCiphertext(InvalidInput):
 
 class IncorrectKey(InvalidInput):
     code = "IncorrectKey"
+
+
+class IncorrectKeyMaterial(InvalidInput):
+    code = "IncorrectKeyMaterial"
+
+
+class InvalidImportToken(InvalidInput):
+    code = "InvalidImportToken"
+
+
+class ExpiredImportToken(InvalidInput):
+    code = "ExpiredImportToken"
 
 
 class InvalidSignature(InvalidInput):

@@ -21,6 +21,9 @@ from plugins.sdk import (
     CredentialsRefused,
     GcmCiphertext,
     Health,
+    Imported,
+    ImportTarget,
+    IncorrectMaterial,
     InvalidCiphertext,
     InvalidRequest,
     InvalidSignature,
@@ -37,6 +40,9 @@ from plugins.sdk import (
     SecretBytes,
     Unavailable,
     Unsupported,
+    WrappingAlgorithm,
+    WrappingKey,
+    WrappingSpec,
 )
 
 T = TypeVar("T")
@@ -105,6 +111,27 @@ class Calls:
     async def destroy(self, store: str, ref: MaterialRef) -> None:
         connection = self._admitted(store)
         await self._run(connection, "destroy", connection.plugin.destroy(ref), self._change_seconds, changes=True)
+
+    async def wrapping_key(
+        self, store: str, target: ImportTarget, spec: WrappingSpec, algorithm: WrappingAlgorithm
+    ) -> WrappingKey:
+        connection = self._importing(store, target)
+        call = connection.plugin.wrapping_key(target, spec, algorithm)
+        return await self._run(connection, "wrapping_key", call, self._change_seconds)
+
+    async def import_material(
+        self,
+        store: str,
+        target: ImportTarget,
+        spec: WrappingSpec,
+        algorithm: WrappingAlgorithm,
+        sealed: bytes,
+        encrypted: bytes,
+    ) -> Imported:
+        """Custody is ``token``, so an import whose answer is lost left nothing anywhere."""
+        connection = self._importing(store, target)
+        call = connection.plugin.import_material(target, spec, algorithm, sealed, encrypted)
+        return await self._run(connection, "import_material", call, self._change_seconds)
 
     def forget(self, store: str, ref: MaterialRef) -> None:
         connection = self.connections.find(store)
@@ -212,6 +239,12 @@ class Calls:
             connection, "generate_key_pair", connection.plugin.generate_key_pair(key_spec), self._change_seconds
         )
 
+    def _importing(self, store: str, target: ImportTarget) -> Connection:
+        capabilities = self.connections.get(store).capabilities
+        if capabilities is None or target.key_spec not in capabilities.imports:
+            raise errors.Unsupported(f"key store {store} does not import material of {target.key_spec} keys")
+        return self._admitted(store)
+
     # ---- the manners -----------------------------------------------------------------------------------------------
 
     def _admitted(self, store: str) -> Connection:
@@ -262,6 +295,8 @@ def _translated(error: KeyStoreError, store: str) -> errors.KeysteadError:
     match error:
         case InvalidCiphertext():
             return errors.InvalidCiphertext("")
+        case IncorrectMaterial():
+            return errors.IncorrectKeyMaterial(error.message)
         case InvalidSignature():
             return errors.InvalidSignature("")
         case InvalidRequest():

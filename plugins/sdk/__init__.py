@@ -6,6 +6,7 @@
 from plugins.sdk.contract import CONTRACT_VERSION, KeyStorePlugin
 from plugins.sdk.errors import (
     CredentialsRefused,
+    IncorrectMaterial,
     InvalidCiphertext,
     InvalidRequest,
     InvalidSignature,
@@ -27,13 +28,26 @@ from plugins.sdk.types import (
     Custody,
     GcmCiphertext,
     Health,
+    Imported,
+    ImportTarget,
     KeyPair,
     Material,
     MaterialRef,
     PluginContext,
     PluginState,
+    WrappingKey,
 )
-from plugins.sdk.vocabulary import KEY_SPECS, Algorithm, Family, KeySpec, KeySpecFacts, KeyUsage, MessageType
+from plugins.sdk.vocabulary import (
+    KEY_SPECS,
+    Algorithm,
+    Family,
+    KeySpec,
+    KeySpecFacts,
+    KeyUsage,
+    MessageType,
+    WrappingAlgorithm,
+    WrappingSpec,
+)
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -46,6 +60,9 @@ __all__ = [
     "Family",
     "GcmCiphertext",
     "Health",
+    "ImportTarget",
+    "Imported",
+    "IncorrectMaterial",
     "InvalidCiphertext",
     "InvalidRequest",
     "InvalidSignature",
@@ -71,5 +88,8 @@ __all__ = [
     "SecretSource",
     "Unavailable",
     "Unsupported",
+    "WrappingAlgorithm",
+    "WrappingKey",
+    "WrappingSpec",
     "read_private_file",
 ]

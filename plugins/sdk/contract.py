@@ -24,8 +24,19 @@ from typing import ClassVar
 from plugins.sdk.errors import Unsupported
 from plugins.sdk.options import Options
 from plugins.sdk.secret import SecretBytes
-from plugins.sdk.types import Capabilities, GcmCiphertext, Health, KeyPair, Material, MaterialRef, PluginContext
-from plugins.sdk.vocabulary import Algorithm, KeySpec, MessageType
+from plugins.sdk.types import (
+    Capabilities,
+    GcmCiphertext,
+    Health,
+    Imported,
+    ImportTarget,
+    KeyPair,
+    Material,
+    MaterialRef,
+    PluginContext,
+    WrappingKey,
+)
+from plugins.sdk.vocabulary import Algorithm, KeySpec, MessageType, WrappingAlgorithm, WrappingSpec
 
 CONTRACT_VERSION = 1
 """The host refuses a plugin whose ``contract`` is newer than this, and says so."""
@@ -99,6 +110,25 @@ class KeyStorePlugin(ABC):
     async def list_material(self) -> list[str]:
         """Names of all material in the store (capability ``lists_material``)."""
         raise Unsupported("this key store cannot list its material")
+
+    # ---- material: from outside ------------------------------------------------------------------------------------
+
+    async def wrapping_key(self, target: ImportTarget, spec: WrappingSpec, algorithm: WrappingAlgorithm) -> WrappingKey:
+        """A fresh key pair for somebody to wrap material with; the private half never leaves the store in clear."""
+        raise Unsupported("this key store does not import material")
+
+    async def import_material(
+        self, target: ImportTarget, spec: WrappingSpec, algorithm: WrappingAlgorithm, sealed: bytes, encrypted: bytes
+    ) -> Imported:
+        """Unwrap ``encrypted`` with what :meth:`wrapping_key` sealed for the same arguments, check it, make a token.
+
+        A symmetric or HMAC key is its octets; a private key is PKCS#8 in DER (RFC 5208, 5958), unencrypted: of RSA with
+        65,536 < e < 2^256 (FIPS 186-5), of the very curve or parameter set of the key spec.
+
+        Raises ``InvalidCiphertext`` if it does not unwrap, ``IncorrectMaterial`` if it is not what the key spec asks
+        for, ``MaterialDamaged`` if ``sealed`` was made for something else. Nothing is kept of refused material.
+        """
+        raise Unsupported("this key store does not import material")
 
     # ---- material: its use -----------------------------------------------------------------------------------------
 

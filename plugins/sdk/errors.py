@@ -9,6 +9,7 @@
     │   ├── MaterialNotFound      the store holds no material of that name
     │   ├── MaterialDamaged       the material or its key token cannot be opened
     │   ├── InvalidCiphertext     authentication failed, or not made by this material
+    │   ├── IncorrectMaterial     imported material is not what the key spec asks for
     │   ├── InvalidSignature      a signature or MAC does not verify
     │   ├── CredentialsRefused    PIN, passphrase, root key or proxy credential is wrong
     │   └── Misconfigured         the options of the store are wrong
@@ -80,6 +81,12 @@ class InvalidCiphertext(Refused):
     """Authenticated decryption failed; no plaintext was produced."""
 
     default_reason = "InvalidCiphertext"
+
+
+class IncorrectMaterial(Refused):
+    """Imported material was unwrapped and is not what the key spec asks for: length, curve, kind, encoding."""
+
+    default_reason = "IncorrectMaterial"
 
 
 class InvalidSignature(Refused):

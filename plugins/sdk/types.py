@@ -50,6 +50,38 @@ class Material(msgspec.Struct, frozen=True):
     external_id: str | None = None
 
 
+class ImportTarget(msgspec.Struct, frozen=True):
+    """The KMS key that someone else's material is for.
+
+    ``key_id`` is shared by the keys of a multi-Region key in all Regions, ``key_arn`` is not.
+    """
+
+    key_arn: str
+    key_id: str
+    key_spec: KeySpec
+
+
+class WrappingKey(msgspec.Struct, frozen=True):
+    """A fresh key pair to wrap material with: the public half as SubjectPublicKeyInfo in DER.
+
+    ``sealed`` is the private half, encrypted by the store and bound to the target, spec and algorithm it was made for;
+    the host keeps it until the import token expires and can do nothing else with it.
+    """
+
+    public_key: bytes
+    sealed: bytes
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """Material that came from outside. ``material_id`` is 64 hexadecimal digits that the store computed from the key id
+    and the material with a secret of its own: the same material under the same key id always gets the same one, and
+    nobody can find the material from it. It proves "the same material" when the material itself is gone.
+    """
+
+    material_id: str
+    material: Material
+
+
 class Capabilities(msgspec.Struct, frozen=True):
     """What an open store can do. The conformance suite tests each declared line; the host offers nothing else."""
 
@@ -69,6 +101,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     data_key_pairs: frozenset[KeySpec] = frozenset()
     """Specs for which ``generate_key_pair`` works."""
     random: bool = True
+    imports: frozenset[KeySpec] = frozenset()
+    """Specs for which ``wrapping_key`` and ``import_material`` work. For custody ``token`` only."""
     gcm: bool = False
     """``encrypt_gcm`` and ``decrypt_gcm`` work for SYMMETRIC_DEFAULT material: an XKS proxy can expose it."""
 

@@ -84,6 +84,38 @@ class MessageType(StrEnum):
     EXTERNAL_MU = "EXTERNAL_MU"
 
 
+class WrappingSpec(StrEnum):
+    """The key pair that protects material on its way in (API reference: ``WrappingKeySpec``, without SM2)."""
+
+    RSA_2048 = "RSA_2048"
+    RSA_3072 = "RSA_3072"
+    RSA_4096 = "RSA_4096"
+
+    @property
+    def bits(self) -> int:
+        """Size of the modulus."""
+        return int(self.removeprefix("RSA_"))
+
+
+class WrappingAlgorithm(StrEnum):
+    """How material is wrapped under it (API reference: ``AlgorithmSpec``, without what AWS has withdrawn, and SM2).
+
+    ``RSAES_*``: the material itself under RSAES-OAEP (RFC 8017) with that hash, also in MGF1, and the empty label.
+    ``RSA_AES_*``: a fresh 256-bit AES key so wrapped, followed by the material under that AES key (AES key wrap with
+    padding, RFC 5649); PKCS#11 calls it CKM_RSA_AES_KEY_WRAP.
+    """
+
+    RSAES_OAEP_SHA_1 = "RSAES_OAEP_SHA_1"
+    RSAES_OAEP_SHA_256 = "RSAES_OAEP_SHA_256"
+    RSA_AES_KEY_WRAP_SHA_1 = "RSA_AES_KEY_WRAP_SHA_1"
+    RSA_AES_KEY_WRAP_SHA_256 = "RSA_AES_KEY_WRAP_SHA_256"
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether an AES key stands between."""
+        return self.startswith("RSA_AES")
+
+
 class Family(StrEnum):
     """The cryptographic family of a key spec; what a plugin switches on."""
 

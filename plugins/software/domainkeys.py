@@ -15,7 +15,9 @@ import os
 from collections.abc import Sequence
 
 import msgspec
+from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from plugins.sdk import Clock, CredentialsRefused, MaterialDamaged, Misconfigured, PluginState, Unavailable
 from plugins.software.rootkey import Argon2Parameters, RootKey
@@ -26,10 +28,12 @@ DOMAIN_PREFIX = "domain/"
 DOMAIN_KEY_BYTES = 32
 ID_BYTES = 16
 SECONDS_PER_DAY = 86_400
+_FIRST = 1
 _FORMAT = 1
 _CHECK_LABEL = b"keystead root key check"
 _CHECK_VALUE = b"this root key opens this store"
 _DOMAIN_LABEL = b"keystead domain key"
+_IDENTITY_LABEL = b"keystead imported material identity\x00"
 
 
 class _Versioned(msgspec.Struct, frozen=True):
@@ -91,6 +95,7 @@ class DomainKeys:
         self._root_cipher = cipher
         self._by_id: dict[bytes, DomainKey] = {}
         self._by_number: dict[int, DomainKey] = {}
+        self._identity: hmac.HMAC | None = None
 
     @classmethod
     async def open(cls, state: PluginState, root_key: RootKey, now: Clock) -> DomainKeys:
@@ -116,6 +121,16 @@ class DomainKeys:
     def active(self) -> DomainKey:
         """The domain key that wraps new material."""
         return self._by_number[max(self._by_number)]
+
+    def identify(self, material: bytes) -> str:
+        """64 hexadecimal digits that are the same for the same octets for ever, and tell nothing about them.
+
+        HMAC-SHA-256 under a key derived (HKDF-Expand) from the first domain key, which every store has and keeps.
+        """
+        assert self._identity is not None
+        digest = self._identity.copy()
+        digest.update(material)
+        return digest.finalize().hex()
 
     def loaded(self, domain_id: bytes) -> DomainKey | None:
         """The domain key of that id, if this process has it in memory."""
@@ -167,14 +182,14 @@ class DomainKeys:
 
     async def _add(self) -> DomainKey | None:
         """Make the next domain key; None if another process made one of that number first (then it is loaded)."""
-        number = max(self._by_number, default=0) + 1
+        number = max(self._by_number, default=_FIRST - 1) + 1
         name = f"{DOMAIN_PREFIX}{number:08d}"
         record = DomainRecord(_FORMAT, os.urandom(ID_BYTES), max(0, int(self._now())), b"")
         key = AESGCM.generate_key(DOMAIN_KEY_BYTES * 8)
         wrapped = seal(self._root_cipher, key, record.binding(self._root.id, number))
         record = msgspec.structs.replace(record, wrapped=wrapped)
         if await self._state.put(name, msgspec.json.encode(record), expect=None):
-            return self._keep(DomainKey(number, record, AESGCM(key)))
+            return self._keep(number, record, key)
         await self.refresh()
         if number not in self._by_number:
             raise Unavailable(f"the record {name!r} could neither be written nor read; try again")
@@ -190,9 +205,13 @@ class DomainKeys:
             raise MaterialDamaged(
                 f"the record {name!r} of this store is damaged; restore it from a backup", reason="DomainKeyDamaged"
             ) from None
-        self._keep(DomainKey(number, record, AESGCM(key)))
+        self._keep(number, record, key)
 
-    def _keep(self, key: DomainKey) -> DomainKey:
+    def _keep(self, number: int, record: DomainRecord, secret: bytes) -> DomainKey:
+        key = DomainKey(number, record, AESGCM(secret))
+        if number == _FIRST:
+            derived = HKDFExpand(hashes.SHA256(), 32, _IDENTITY_LABEL).derive(secret)
+            self._identity = hmac.HMAC(derived, hashes.SHA256())
         self._by_id[key.id] = key
         self._by_number[key.number] = key
         return key

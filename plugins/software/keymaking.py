@@ -32,7 +32,7 @@ PrivateKey = (
     rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | MldsaPrivateKey | MlkemPrivateKey
 )
 
-_CURVES: dict[KeySpec, ec.EllipticCurve] = {
+CURVES: dict[KeySpec, ec.EllipticCurve] = {
     KeySpec.ECC_NIST_P256: ec.SECP256R1(),
     KeySpec.ECC_NIST_P384: ec.SECP384R1(),
     KeySpec.ECC_NIST_P521: ec.SECP521R1(),
@@ -47,8 +47,8 @@ def _generator(spec: KeySpec) -> Callable[[], PrivateKey] | None:
     match facts.family:
         case Family.RSA:
             return functools.partial(rsa.generate_private_key, 65_537, facts.bits)
-        case Family.EC if spec in _CURVES:
-            return functools.partial(ec.generate_private_key, _CURVES[spec])
+        case Family.EC if spec in CURVES:
+            return functools.partial(ec.generate_private_key, CURVES[spec])
         case Family.ED25519:
             return ed25519.Ed25519PrivateKey.generate
         # By name, because not every release has every parameter set (50.0.2 lacks MLKEM512PrivateKey).
@@ -115,7 +115,8 @@ def load(spec: KeySpec, secret: bytes) -> OpenMaterial:
     if family is Family.HMAC:
         return HmacMaterial(secret)
     # Full validation of an RSA key re-tests its primes: 377 ms for RSA-4096, 5 microseconds without. It guards against
-    # keys that someone chose; this one we generated ourselves, and the token's AES-GCM tag proves that it is unchanged.
+    # keys that someone chose: this one we generated ourselves, or validated when it was imported, and the token's
+    # AES-GCM tag proves that it is unchanged.
     try:
         private = serialization.load_der_private_key(secret, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):

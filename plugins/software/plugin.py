@@ -17,6 +17,8 @@ from plugins.sdk import (
     Custody,
     GcmCiphertext,
     Health,
+    Imported,
+    ImportTarget,
     InvalidRequest,
     KeyPair,
     KeySpec,
@@ -33,13 +35,17 @@ from plugins.sdk import (
     SecretBytes,
     Unavailable,
     Unsupported,
+    WrappingAlgorithm,
+    WrappingKey,
+    WrappingSpec,
 )
-from plugins.software import keymaking
+from plugins.software import importing, keymaking
 from plugins.software.cache import MaterialCache
 from plugins.software.domainkeys import DOMAIN_PREFIX, ROOT_RECORD, DomainKeys
 from plugins.software.material import OpenMaterial
 from plugins.software.options import SoftwareOptions
 from plugins.software.rootkey import root_key
+from plugins.software.sealing import bind
 from plugins.software.tokens import domain_id_of, open_token, seal_token
 
 _OFFERED = frozenset(
@@ -89,6 +95,7 @@ class SoftwareKeyStore(KeyStorePlugin):
             replication=True,
             data_key_pairs=keymaking.data_key_pair_specs(),
             gcm=True,
+            imports=frozenset(keymaking.offered()),
         )
 
     async def close(self) -> None:
@@ -148,6 +155,28 @@ class SoftwareKeyStore(KeyStorePlugin):
     def forget(self, ref: MaterialRef) -> None:
         self._forgettings += 1
         self._cache.forget(ref)
+
+    # ---- material: from outside ------------------------------------------------------------------------------------
+
+    async def wrapping_key(self, target: ImportTarget, spec: WrappingSpec, algorithm: WrappingAlgorithm) -> WrappingKey:
+        return await asyncio.to_thread(importing.make_wrapping_key, self._hierarchy.active, target, spec, algorithm)
+
+    async def import_material(
+        self, target: ImportTarget, spec: WrappingSpec, algorithm: WrappingAlgorithm, sealed: bytes, encrypted: bytes
+    ) -> Imported:
+        if target.key_spec not in keymaking.offered():
+            raise Unsupported(f"the standard key store does not import {target.key_spec} keys")
+        hierarchy = self._hierarchy
+        made_under = importing.domain_id_of(sealed)
+        domain = hierarchy.loaded(made_under) or await hierarchy.find(made_under)
+        raw = await asyncio.to_thread(importing.unwrap, domain, target, spec, algorithm, sealed, encrypted)
+        secret, public_key = await asyncio.to_thread(importing.check, target.key_spec, raw)
+        # A key pair is told by its public half: there are several encodings of one private key, and one of that.
+        identity = bind(target.key_id.encode(), target.key_spec.encode(), public_key or secret)
+        material_id = hierarchy.identify(identity)
+        ref = MaterialRef("", target.key_arn, material_id, target.key_spec)
+        token = seal_token(hierarchy.active, ref, secret, public_key)
+        return Imported(material_id=material_id, material=Material(token=token, public_key=public_key))
 
     # ---- material: its use -----------------------------------------------------------------------------------------
 

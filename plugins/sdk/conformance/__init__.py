@@ -13,11 +13,15 @@ that it does not apply, and the reason says which line.
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"plugins.sdk.conformance.{part}" for part in ("harness", "lifecycle", "usage", "faults", "secrecy", "vectors"))
+    *(
+        f"plugins.sdk.conformance.{part}"
+        for part in ("harness", "lifecycle", "usage", "faults", "secrecy", "vectors", "imports")
+    )
 )
 
 from plugins.sdk.conformance.faults import FaultConformance  # noqa: E402  # after the rewrite hook is in place
 from plugins.sdk.conformance.harness import Harness  # noqa: E402
+from plugins.sdk.conformance.imports import ImportConformance  # noqa: E402
 from plugins.sdk.conformance.lifecycle import LifecycleConformance  # noqa: E402
 from plugins.sdk.conformance.secrecy import SecrecyConformance  # noqa: E402
 from plugins.sdk.conformance.state import MemoryState  # noqa: E402
@@ -27,6 +31,7 @@ from plugins.sdk.conformance.vectors import VectorConformance  # noqa: E402
 __all__ = [
     "FaultConformance",
     "Harness",
+    "ImportConformance",
     "KeyStoreConformance",
     "LifecycleConformance",
     "MemoryState",
@@ -37,6 +42,6 @@ __all__ = [
 
 
 class KeyStoreConformance(
-    LifecycleConformance, UsageConformance, FaultConformance, SecrecyConformance, VectorConformance
+    LifecycleConformance, UsageConformance, FaultConformance, SecrecyConformance, VectorConformance, ImportConformance
 ):
     """Everything at once."""

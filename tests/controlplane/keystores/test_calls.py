@@ -120,6 +120,7 @@ async def test_a_store_that_hangs_costs_the_others_nothing(calls: Calls) -> None
 
 MEANT: list[tuple[Exception, type[errors.KeysteadError], str | None]] = [
     (sdk.InvalidCiphertext("no"), errors.InvalidCiphertext, None),
+    (sdk.IncorrectMaterial("too short"), errors.IncorrectKeyMaterial, None),
     (sdk.InvalidSignature("no"), errors.InvalidSignature, None),
     (sdk.InvalidRequest("too long"), errors.InvalidInput, None),
     (sdk.Unsupported("no"), errors.Unsupported, None),
@@ -329,3 +330,23 @@ async def test_a_caller_that_goes_away_while_the_breaker_looks_does_not_close_th
     with pytest.raises(asyncio.CancelledError):
         await looking
     assert len(await calls.random(STORE, 8)) == 8
+
+
+async def test_a_store_is_asked_to_import_only_what_it_declares() -> None:
+    """And the refusal is none of the store's failures: the breaker hears nothing of it."""
+    connections = Connections(lambda _: MemoryState(), ManualClock())
+    connection = Connection(STORE, Raising(sdk.Options(), None), {}, lambda: 0.0)  # type: ignore[arg-type]
+    connection.capabilities = sdk.Capabilities(
+        custody=sdk.Custody.TOKEN, key_specs={}, imports=frozenset({KeySpec.HMAC_256})
+    )
+    connections.install(connection)
+    calls = Calls(connections)
+    target = sdk.ImportTarget("arn", "id", KeySpec.SYMMETRIC_DEFAULT)
+    how = (sdk.WrappingSpec.RSA_2048, sdk.WrappingAlgorithm.RSAES_OAEP_SHA_256)
+    for call in (
+        lambda: calls.wrapping_key(STORE, target, *how),
+        lambda: calls.import_material(STORE, target, *how, b"", b""),
+    ):
+        with pytest.raises(errors.Unsupported, match="SYMMETRIC_DEFAULT"):
+            await call()
+    assert connection.breaker.state is BreakerState.CLOSED
