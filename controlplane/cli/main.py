@@ -293,11 +293,12 @@ def cancel_deletion(name: str, url: str | None, as_json: bool) -> int:
 @keystead.command()
 @click.option("--port", type=click.IntRange(0, 65_535), default=8470, show_default=True, help="0 takes a free one.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="D", help="Where data is kept.")
-def dev(port: int, data_dir: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Say that it is ready as one line of JSON.")
+def dev(port: int, data_dir: Path | None, as_json: bool) -> None:
     """Run a server for a laptop or a CI job: loopback, known credentials."""
     from controlplane.cli import serve as servers
 
-    servers.dev(port, data_dir)
+    servers.dev(port, data_dir, as_json=as_json)
 
 
 @keystead.command()
@@ -344,11 +345,12 @@ def init(
 
 @keystead.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, metavar="FILE", help="As `init` made it.")
-def serve(config: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Say that it is ready as one line of JSON.")
+def serve(config: Path, as_json: bool) -> None:
     """Run a server."""
     from controlplane.cli import serve as servers
 
-    servers.serve(config)
+    servers.serve(config, as_json=as_json)
 
 
 # ---- shell -----------------------------------------------------------------------------------------------------------
@@ -356,7 +358,7 @@ def serve(config: Path) -> None:
 
 @keystead.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.option("--json", "as_json", is_flag=True, hidden=True)
+@_json
 def completion(shell: str, as_json: bool) -> int:
     """Print a completion script, to be sourced by the shell."""
     from controlplane.cli import objects as commands

@@ -155,5 +155,9 @@ def completion(shell: str, command: click.Command, output: Output) -> int:
 
     complete = get_completion_class(shell)
     assert complete is not None, shell
-    output.text(complete(command, {}, "keystead", "_KEYSTEAD_COMPLETE").source())
+    script = complete(command, {}, "keystead", "_KEYSTEAD_COMPLETE").source()
+    if output.json:
+        output.answer({"shell": shell, "script": script}, ())
+    else:
+        output.text(script)
     return 0

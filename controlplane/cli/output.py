@@ -86,6 +86,13 @@ def write(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
+def write_json_line(value: object) -> None:
+    """One JSON document on one line, at once: for readers that wait for the line of a server that goes on running."""
+    text = msgspec.json.encode(value).decode()
+    sys.stdout.write(_NOT_ASCII_TEXT.sub(_json_escape, text) + "\n")
+    sys.stdout.flush()
+
+
 def interactive() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from controlplane.cli import output
 from controlplane.errors import InvalidInput, StartupRefused
+from controlplane.schema.base import ACCOUNT_PATTERN, REGION_PATTERN
 from controlplane.settings import (
     DEFAULT_PORT,
     DEV_ACCOUNT,
@@ -27,8 +29,11 @@ SETTINGS_FILE = "keystead.toml"
 CREDENTIALS_FILE = "credentials"
 
 
-def dev(port: int = DEFAULT_PORT, data_dir: Path | None = None) -> None:
-    """A control plane for a laptop or a CI job: loopback, known credentials, data kept in ``data_dir``."""
+def dev(port: int = DEFAULT_PORT, data_dir: Path | None = None, *, as_json: bool = False) -> None:
+    """A control plane for a laptop or a CI job: loopback, known credentials, data kept in ``data_dir``.
+
+    It says when it is ready: lines to copy, or ``as_json`` one line with one JSON document.
+    """
     from controlplane import server
 
     settings = dev_settings(port, data_dir or Path("keystead-data"))
@@ -39,6 +44,17 @@ def dev(port: int = DEFAULT_PORT, data_dir: Path | None = None) -> None:
 
     def ready(bound: int) -> None:
         url = f"http://127.0.0.1:{bound}"
+        if as_json:
+            told = {
+                "url": url,
+                "account": DEV_ACCOUNT,
+                "region": DEV_REGION,
+                "dataDir": settings.data_dir,
+                "token": token,
+                "accessKeyId": access_key_id,
+            }
+            output.write_json_line(told)
+            return
         output.write(
             [
                 f"Keystead is ready at {url} (account {DEV_ACCOUNT}, data in {settings.data_dir}).",
@@ -71,11 +87,16 @@ def init(
     path = directory / SETTINGS_FILE
     if path.exists():
         raise StartupRefused(f"{path} exists already; nothing was changed")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     host, port = _address(listen or f"127.0.0.1:{DEFAULT_PORT}")
     account = account or DEV_ACCOUNT
     regions = regions or (DEV_REGION,)
+    if not re.match(ACCOUNT_PATTERN, account):
+        raise InvalidInput(f"--account takes twelve digits, such as {DEV_ACCOUNT}; got {account}")
+    for region in regions:
+        if not re.match(REGION_PATTERN, region):
+            raise InvalidInput(f"--region takes the name of an AWS Region, such as {DEV_REGION}; got {region}")
     text = _settings_text(account, regions, host, port, root_key, passphrase_file)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(".toml.new")
     _write_private(draft, text)
     try:
@@ -97,8 +118,8 @@ def init(
     }
 
 
-def serve(config: Path) -> None:
-    """Run the server that ``init`` made."""
+def serve(config: Path, *, as_json: bool = False) -> None:
+    """Run the server that ``init`` made. It says when it is ready, ``as_json`` as one line with one JSON document."""
     from controlplane import server
 
     settings = load_settings(config)
@@ -107,7 +128,16 @@ def serve(config: Path) -> None:
             f"{config}: the server would listen on {settings.host} without TLS, and credentials and plaintexts would "
             "cross the network in clear; set [tls] certificate and key, or listen on 127.0.0.1"
         )
-    server.run(settings, ready=lambda port: output.write([f"Keystead is ready on {settings.host}:{port}."]))
+
+    def ready(bound: int) -> None:
+        if as_json:
+            scheme = "https" if settings.tls else "http"
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            output.write_json_line({"url": f"{scheme}://{host}:{bound}", "account": settings.account})
+        else:
+            output.write([f"Keystead is ready on {settings.host}:{bound}."])
+
+    server.run(settings, ready=ready)
 
 
 def _shown(settings: Settings) -> str:

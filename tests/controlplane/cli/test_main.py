@@ -406,7 +406,9 @@ def test_schema_and_completion_are_printed(run: Run) -> None:
     assert run("schema").json["title"] == "Keystead document"
     assert run("schema", "--json").json["oneOf"]
     for shell in ("bash", "zsh", "fish"):
-        assert "_KEYSTEAD_COMPLETE" in run("completion", shell).out
+        script = run("completion", shell).out
+        assert "_KEYSTEAD_COMPLETE" in script
+        assert run("completion", shell, "--json").json == {"shell": shell, "script": script}
 
 
 def test_a_shell_is_offered_commands_and_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,12 +499,12 @@ def test_servers_are_made_and_run_with_what_was_asked_for(run: Run, monkeypatch:
             "secretAccessKey": "s",
         }
 
-    monkeypatch.setattr(servers, "dev", lambda port, data_dir: asked.append((port, data_dir)))
-    monkeypatch.setattr(servers, "serve", asked.append)
+    monkeypatch.setattr(servers, "dev", lambda port, data_dir, *, as_json: asked.append((port, data_dir, as_json)))
+    monkeypatch.setattr(servers, "serve", lambda config, *, as_json: asked.append((config, as_json)))
     monkeypatch.setattr(servers, "init", init)
     assert run("dev").code == 0
     assert run("dev", "--port", 0, "--data-dir", "d").code == 0
-    assert run("serve", "--config", "d/keystead.toml").code == 0
+    assert run("serve", "--config", "d/keystead.toml", "--json").code == 0
     made = run("init", "d", "--region", "eu-west-1", "--region", "eu-west-2", "--root-key", "passphrase",
                "--passphrase-file", "p", "--account", "1" * 12, "--listen", "127.0.0.1:1")  # fmt: skip
     assert "export KEYSTEAD_TOKEN=t\n" in made.out
@@ -515,9 +517,8 @@ def test_servers_are_made_and_run_with_what_was_asked_for(run: Run, monkeypatch:
         "listen": "127.0.0.1:1",
     }
     default = {"account": None, "regions": (), "root_key": "file", "passphrase_file": None, "listen": None}
-    assert asked == [
-        (8470, None), (0, Path("d")), Path("d/keystead.toml"), (Path("d"), options), (Path("d"), default),
-    ]  # fmt: skip
+    served = [(8470, None, False), (0, Path("d"), False), (Path("d/keystead.toml"), True)]
+    assert asked == [*served, (Path("d"), options), (Path("d"), default)]
 
 
 def test_text_of_a_server_is_escaped_in_every_form(run: Run, api: FakeApi, spec: Path) -> None:
