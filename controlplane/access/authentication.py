@@ -6,13 +6,15 @@ process; secrets are opened once and kept only while their row is unchanged.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from controlplane.access.caller import Caller
+from controlplane.access.caller import Caller, CallerType, Identity
 from controlplane.access.sealing import Purpose, Sealer
 from controlplane.access.sigv4 import Credential, Verifier
 from controlplane.clock import Clock
@@ -20,6 +22,7 @@ from controlplane.domain.names import principal_arn
 from controlplane.domain.policy import ADMINISTRATOR_POLICY
 from controlplane.errors import StoreDamaged, Unauthenticated
 from controlplane.schema.meta import Principal
+from controlplane.schema.principals import PrincipalType
 from controlplane.settings import DevCredentials
 from controlplane.store import people
 from controlplane.store.catalog import Bounded, Catalog
@@ -58,7 +61,7 @@ class Authenticator:
         self._home_region = regions[0]
         self._dev = dev
         self._opened: Bounded[str, _Opened] = Bounded(4096)
-        self._callers: Bounded[tuple[str, int], tuple[str, tuple[str, ...]]] = Bounded(4096)
+        self._identities: Bounded[tuple[str, int], Identity] = Bounded(4096)
         self._verifier = Verifier(clock, self._lookup)
         if dev is not None:
             self._dev_credential = Credential(
@@ -76,13 +79,14 @@ class Authenticator:
         service: str,
         request_id: str,
         source: str,
+        secure: bool = False,
     ) -> Caller:
         """The caller of a SigV4-signed request; its Region is that of the credential scope.
 
         ``service`` is the one whose operation is asked for: a signature made for another one does not open it.
         """
-        access_key_id = _access_key_id(headers)
-        if access_key_id is not None:
+        access_key_id, user_agent = _announced(headers)
+        if access_key_id:
             await self._prepare(access_key_id)
         verified = self._verifier.verify(method, raw_path, query_string, headers, body)
         if verified.service != service:
@@ -94,10 +98,18 @@ class Authenticator:
                 f"Credential should be scoped to a valid region; this server has {', '.join(sorted(self._regions))}.",
                 kind="InvalidSignature",
             )
-        arn, policies = self._identity(verified.credential.principal)
-        return Caller(arn, self._account, verified.region, policies, request_id, source)
+        identity = self._identity(verified.credential.principal)
+        return Caller(identity, verified.region, request_id, source, secure, user_agent)
 
-    def bearer(self, authorization: str | None, *, request_id: str, source: str) -> Caller:
+    def bearer(
+        self,
+        authorization: str | None,
+        *,
+        request_id: str,
+        source: str,
+        secure: bool = False,
+        user_agent: str = "",
+    ) -> Caller:
         """The caller of a request with ``Authorization: Bearer TOKEN``."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -109,21 +121,20 @@ class Authenticator:
             name = self._database.read(lambda tx: people.find_bearer_token(tx, token))
         if name is None:
             raise Unauthenticated("the bearer token is not known", kind="UnrecognizedClient")
-        arn, policies = self._identity(name)
-        return Caller(arn, self._account, self._home_region, policies, request_id, source)
+        return Caller(self._identity(name), self._home_region, request_id, source, secure, user_agent)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _identity(self, name: str) -> tuple[str, tuple[str, ...]]:
-        """ARN and identity policies of a principal that exists now."""
+    def _identity(self, name: str) -> Identity:
+        """A principal that exists now."""
         principal = self._catalog.principal(name)
         if principal is None or principal.metadata.deletion is not None:
             raise Unauthenticated("The security token included in the request is invalid.", kind="UnrecognizedClient")
-        key = (principal.metadata.uid, principal.metadata.generation)
-        known = self._callers.get(key)
+        at = (principal.metadata.uid, principal.metadata.generation)
+        known = self._identities.get(at)
         if known is None:
-            known = (principal_arn(self._account, principal.spec.type, name), _policies(principal))
-            self._callers.put(key, known)
+            known = identity_of(principal, self._account)
+            self._identities.put(at, known)
         return known
 
     async def _prepare(self, access_key_id: str) -> None:
@@ -154,15 +165,38 @@ class Authenticator:
         return opened.credential if opened is not None else None
 
 
-def _policies(principal: Principal) -> tuple[str, ...]:
-    declared = tuple(policy.document for policy in principal.spec.policies.values() if policy.document is not None)
-    return (ADMINISTRATOR_POLICY, *declared) if principal.spec.administrator else declared
+def identity_of(principal: Principal, account: str) -> Identity:
+    """What policies know of a declared principal."""
+    spec, name = principal.spec, principal.metadata.name
+    declared = tuple(policy.document for policy in spec.policies.values() if policy.document is not None)
+    return Identity(
+        arn=principal_arn(account, spec.type, name),
+        account=account,
+        type=CallerType.USER if spec.type is PrincipalType.USER else CallerType.ROLE,
+        name=name,
+        user_id=unique_id(principal),
+        policies=(ADMINISTRATOR_POLICY, *declared) if spec.administrator else declared,
+    )
 
 
-def _access_key_id(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-    """What follows ``Credential=`` up to the first slash; the verifier judges the header as a whole."""
+def unique_id(principal: Principal) -> str:
+    """The principal's id in AWS's form: it differs from that of an earlier one of the same name.
+
+    Prefixes: IAM User Guide, "IAM identifiers".
+    """
+    prefix = "AIDA" if principal.spec.type is PrincipalType.USER else "AROA"
+    digest = hashlib.sha256(principal.metadata.uid.encode()).digest()
+    return prefix + base64.b32encode(digest).decode()[:17]
+
+
+def _announced(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """Access key id (what follows ``Credential=`` up to the first slash; the verifier judges the header as a whole) and
+    user agent, each empty if there is none."""
+    access_key_id = user_agent = ""
     for name, value in headers:
         if name == b"authorization":
-            _, found, rest = value.partition(b"Credential=")
-            return rest.split(b"/", 1)[0].decode("latin-1") if found else None
-    return None
+            _, _, rest = value.partition(b"Credential=")
+            access_key_id = rest.split(b"/", 1)[0].decode("latin-1")
+        elif name == b"user-agent":
+            user_agent = value.decode("latin-1")
+    return access_key_id, user_agent

@@ -4,8 +4,9 @@ Who calls it: ``usage.perform``, for every operation of every door. Guarantee: n
 about permissions; the answer carries its reason for the audit record.
 
 Order, as in AWS KMS: an explicit deny in any policy ends it; the key policy; identity policies where the key policy
-lets the account decide; a grant. To retire a grant is the grant's to allow first, then an identity policy's
-(KMS Developer Guide, "Retiring and revoking grants").
+lets the account decide; a grant. A session's own policy limits all of them (stricter than AWS, which lets a key policy
+that names the session pass by it). To retire a grant is the grant's to allow first, then an identity policy's (KMS
+Developer Guide, "Retiring and revoking grants").
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from controlplane.access import context
 from controlplane.access.caller import Caller
+from controlplane.clock import Clock
 from controlplane.domain import grants
 from controlplane.domain.names import account_root
-from controlplane.domain.policy import Decision, default_key_policy, evaluate, own_arns
+from controlplane.domain.policy import Decision, default_key_policy, evaluate, locks_out, own_arns
 from controlplane.schema.grants import Grant, GrantOperation
 from controlplane.schema.meta import Key
 
@@ -36,6 +39,8 @@ class Request(msgspec.Struct):
     """Condition keys that only this operation has (``kms:EncryptionAlgorithm``), for policies."""
     grant: Grant | None = None
     """The grant that is to be made or retired."""
+    key_id: str = ""
+    """What the caller wrote to name the key; ``usage.perform`` notes it."""
 
     @property
     def permission(self) -> str:
@@ -56,40 +61,48 @@ GrantsOf = Callable[[str, str], Sequence[Grant]]
 class Authoriser:
     """Decides."""
 
-    def __init__(self, grants_of: GrantsOf) -> None:
+    def __init__(self, grants_of: GrantsOf, clock: Clock) -> None:
         self._grants_of = grants_of
+        self._clock = clock
 
     def decide(self, request: Request, key: Key | None, resource: str = "*") -> Decision:
         """Whether the caller may. Without a key, identity policies alone decide about ``resource``."""
-        caller = request.caller
-        action = request.permission
-        decision = evaluate(
-            principal=caller.principal,
-            account=caller.account,
-            action=action,
-            resource=key.status.arn if key is not None else resource,
-            key_policy=key_policy(key, caller.account) if key is not None else None,
-            identity_policies=caller.identity_policies,
+        identity = request.caller.identity
+        document = key_policy(key, identity.account) if key is not None else None
+        decision = self._evaluate(request, key, resource, document, identity.policies)
+        if key is not None and not decision.explicit:
+            operation = grants.OPERATIONS.get(request.permission)
+            if operation is GrantOperation.RETIREGRANT:
+                decision = self._retirement(request, key)
+            elif not decision.allowed and operation is not None:
+                decision = self._by_grant(request, key, operation) or decision
+        if decision.allowed and identity.session_policy is not None:
+            limit = self._evaluate(request, key, resource, None, (identity.session_policy,))
+            if not limit.allowed:
+                return Decision(False, f"the policy of the session does not allow it: {limit.reason}", limit.explicit)
+        return decision
+
+    def locks_out(self, request: Request, key: Key | None, document: str) -> bool:
+        """Whether the caller could not change a key's policy again once it is ``document``."""
+        identity = request.caller.identity
+        return locks_out(
+            document,
+            principal=identity.arn,
+            account=identity.account,
+            identity_policies=identity.policies,
+            context=lambda: self._context(request, key),
+            resource=key.status.arn if key is not None else "*",
         )
-        if key is None or decision.explicit:
-            return decision
-        operation = grants.OPERATIONS.get(action)
-        if operation is GrantOperation.RETIREGRANT:
-            return self._retirement(request, key)
-        if decision.allowed or operation is None:
-            return decision
-        return self._by_grant(request, key, operation) or decision
 
     def _by_grant(self, request: Request, key: Key, operation: GrantOperation) -> Decision | None:
         """Whether a grant allows it. One to the account lets identity policies decide, as a key policy can."""
-        caller = request.caller
-        names = own_arns(caller.principal)
+        names, uid = own_arns(request.caller.principal), key.metadata.uid
         for name in names:
-            for grant in self._grants_of(key.metadata.uid, name):
+            for grant in self._grants_of(uid, name):
                 if grants.allows(grant, names, operation, request.context, request.grant):
                     return Decision(True, f"allowed by grant {grant.grant_id}")
-        root = account_root(caller.account)
-        for grant in self._grants_of(key.metadata.uid, root):
+        root = account_root(request.caller.account)
+        for grant in self._grants_of(uid, root):
             if grants.allows(grant, {root}, operation, request.context, request.grant):
                 decision = self._by_identity(request, key)
                 if decision.allowed:
@@ -104,12 +117,28 @@ class Authoriser:
 
     def _by_identity(self, request: Request, key: Key) -> Decision:
         """What the identity policies say by themselves."""
-        caller = request.caller
+        return self._evaluate(request, key, "*", None, request.caller.identity.policies)
+
+    def _evaluate(
+        self, request: Request, key: Key | None, resource: str, document: str | None, policies: tuple[str, ...]
+    ) -> Decision:
+        identity = request.caller.identity
         return evaluate(
-            principal=caller.principal,
-            account=caller.account,
+            principal=identity.arn,
+            account=identity.account,
             action=request.permission,
-            resource=key.status.arn,
-            key_policy=None,
-            identity_policies=caller.identity_policies,
+            resource=key.status.arn if key is not None else resource,
+            key_policy=document,
+            identity_policies=policies,
+            context=lambda: self._context(request, key),
+        )
+
+    def _context(self, request: Request, key: Key | None) -> context.Conditions:
+        return context.of_request(
+            request.caller,
+            key,
+            self._clock.time(),
+            key_id=request.key_id,
+            encryption_context=request.context,
+            more=request.conditions,
         )

@@ -67,6 +67,7 @@ class Doors:
                 scope["headers"],
                 body,
                 client[0] if client else "unknown",
+                secure=scope["scheme"] == "https",
             ),
         )
 

@@ -56,7 +56,7 @@ class Usage:
         self._clock = clock
         self._account = account
         self.rates = Rates(monotonic)
-        self._authoriser = Authoriser(catalog.grants)
+        self._authoriser = Authoriser(catalog.grants, clock)
         self._grant_tokens = grant_tokens
         self.last_uses = LastUses(database, clock)
 
@@ -69,7 +69,11 @@ class Usage:
         started = perf_counter()
         record: KeyRecord | None = None
         try:
-            record = self.resolve(request.caller, key) if isinstance(key, str) else key()
+            if isinstance(key, str):
+                request.key_id = key
+                record = self.resolve(request.caller, key)
+            else:
+                record = key()
             if request.grant_tokens:
                 await self._check_tokens(request)
             reason = self._authorise(request, record)
@@ -102,6 +106,8 @@ class Usage:
         first: KeyRecord | None = None
         second: KeyRecord | None = None
         try:
+            source.key_id = source_key if isinstance(source_key, str) else ""
+            destination.key_id = destination_key
             first = self.resolve(source.caller, source_key) if isinstance(source_key, str) else source_key()
             second = self.resolve(destination.caller, destination_key)
             same = {"kms:ReEncryptOnSameKey": "true" if first.arn == second.arn else "false"}

@@ -113,7 +113,7 @@ class _Steps:
         encoded = door._encode(answer)
         usage: Any = at.usage
         request = Request(caller, "Encrypt", None)
-        authoriser = Authoriser(at.catalog.grants)
+        authoriser = Authoriser(at.catalog.grants, at.clock)
         entry: AuditRecord = usage._record(request, record.arn, "allowed", 0.0)
         encode_entry = msgspec.json.Encoder().encode
         raw_entry = encode_entry(entry)

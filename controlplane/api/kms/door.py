@@ -50,13 +50,29 @@ class KmsDoor:
         self._services = services
 
     async def handle(
-        self, method: str, raw_path: bytes, query_string: bytes, headers: Headers, body: bytes, source: str
+        self,
+        method: str,
+        raw_path: bytes,
+        query_string: bytes,
+        headers: Headers,
+        body: bytes,
+        source: str,
+        *,
+        secure: bool = False,
     ) -> Answer:
         """One request. Never raises: a request that a stopping server cancels is answered, too."""
         request_id = str(uuid.uuid4())
         try:
             caller = await self._services.authenticator.signed(
-                method, raw_path, query_string, headers, body, service=SERVICE, request_id=request_id, source=source
+                method,
+                raw_path,
+                query_string,
+                headers,
+                body,
+                service=SERVICE,
+                request_id=request_id,
+                source=source,
+                secure=secure,
             )
             operation = OPERATIONS.get(_target(headers))
             if operation is None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from controlplane.access.caller import Caller
+from controlplane.access.context import Conditions, of_encryption_context
 from controlplane.api.kms.keys import not_alias, read_marker, seconds, write_marker
 from controlplane.api.kms.shapes import grants as shapes
 from controlplane.api.services import Services
@@ -29,8 +30,6 @@ GRANTS_IN_A_PAGE = 50
 MOST_GRANTS_IN_A_PAGE = 100
 
 _GRANT_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-Conditions = dict[str, str | tuple[str, ...]]
 
 
 async def create_grant(at: Services, caller: Caller, request: shapes.CreateGrantRequest) -> shapes.CreateGrantResponse:
@@ -193,8 +192,7 @@ def _conditions(grant: Grant) -> Conditions:
     if pairs:
         kind = "Equals" if constraints.encryption_context_equals else "Subset"
         conditions["kms:GrantConstraintType"] = f"EncryptionContext{kind}"
-        conditions["kms:EncryptionContextKeys"] = tuple(pairs)
-        conditions |= {f"kms:EncryptionContext:{name}": value for name, value in pairs.items()}
+        conditions |= of_encryption_context(pairs)
     return conditions
 
 

@@ -28,5 +28,7 @@ class BearerMiddleware(AbstractAuthenticationMiddleware):
             connection.headers.get("authorization"),
             request_id=request_id,
             source=client.host if client else "unknown",
+            secure=connection.scope.get("scheme") == "https",
+            user_agent=connection.headers.get("user-agent", ""),
         )
         return AuthenticationResult(user=caller, auth=None)

@@ -55,6 +55,7 @@ _KEYS = (
     ConditionKey("kms:KeyAgreementAlgorithm"),
     ConditionKey("kms:MacAlgorithm"),
     ConditionKey("kms:MessageType"),
+    ConditionKey("kms:PolicyName"),
     ConditionKey("kms:PrimaryRegion"),
     ConditionKey("kms:ReEncryptOnSameKey", KeyType.BOOL),
     ConditionKey("kms:RecipientAttestation:*"),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.access.authorise import Authoriser, Request
-from controlplane.access.caller import Caller
+from controlplane.access.caller import Caller, CallerType, Identity
+from controlplane.clock import ManualClock
 from controlplane.domain.policy import ADMINISTRATOR_POLICY, Decision
 from controlplane.schema.grants import Grant, GrantConstraints, GrantOperation
 from controlplane.schema.keys import DesiredKey, KeyStatus, KeyUsage, PolicySource
@@ -57,7 +58,8 @@ def key(document: str | None = NOBODY) -> Key:
 
 
 def caller(principal: str = ALICE, *policies: str) -> Caller:
-    return Caller(principal, ACCOUNT, "us-east-1", policies, "r", "127.0.0.1")
+    kind = CallerType.USER if ":user/" in principal else CallerType.ROLE
+    return Caller(Identity(principal, ACCOUNT, kind, "alice", "AIDA", policies), "us-east-1", "r", "127.0.0.1")
 
 
 def grant(grantee: str = ALICE, *operations: Op, **more: Any) -> Grant:
@@ -74,7 +76,9 @@ def grant(grantee: str = ALICE, *operations: Op, **more: Any) -> Grant:
 
 def decide(request: Request, of: Key | None, grants: Iterable[Grant] = ()) -> Decision:
     held = tuple(grants)
-    authoriser = Authoriser(lambda uid, name: tuple(g for g in held if uid == UID and g.grantee_principal == name))
+    authoriser = Authoriser(
+        lambda uid, name: tuple(g for g in held if uid == UID and g.grantee_principal == name), ManualClock()
+    )
     return authoriser.decide(request, of)
 
 
@@ -139,7 +143,7 @@ def test_a_grant_to_the_account_leaves_it_to_identity_policies() -> None:
 
 
 def test_a_grant_on_one_key_is_none_on_another() -> None:
-    other = Authoriser(lambda uid, name: (grant(),) if uid == "another uid" else ())
+    other = Authoriser(lambda uid, name: (grant(),) if uid == "another uid" else (), ManualClock())
     assert not other.decide(Request(caller(), "Decrypt"), key()).allowed
 
 

@@ -334,7 +334,7 @@ def test_what_is_not_there_is_not_found(shared_server: Server, method: str, path
 
 def test_an_action_that_does_not_exist_is_not_found(shared_server: Server, key: str) -> None:
     found = problem(shared_server.rest("POST", f"/v1/keys/{key}/actions/explode", {}), 404, "NotFound")
-    assert "enable, disable, schedule-deletion, cancel-deletion, reconcile" in found["detail"]
+    assert "there are enable, disable, schedule-deletion" in found["detail"]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("PATCH", "/v1/keys", 405), ("GET", "/nothing", 404)])
