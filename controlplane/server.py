@@ -45,6 +45,7 @@ from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
 from controlplane.store.material import StoredPluginState
+from controlplane.usage.attestations import Attestations
 from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Usage
 from plugins.sdk import PluginState, SecretBytes
@@ -114,6 +115,7 @@ async def serve(settings: Settings, *, clock: Clock | None = None, ready: Callab
 async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Services]:
     """Everything but the listener: opened in order, closed in reverse."""
     clock = clock or Clock()
+    attestations = Attestations.under(settings.nitro_root, clock)
     async with contextlib.AsyncExitStack() as stack:
         database = Database(settings.directory / DATABASE_FILE)
         if not database.path.exists():
@@ -163,6 +165,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
                 database, catalog, sealer, clock, account=settings.account, regions=settings.regions, dev=settings.dev
             ),
             usage=usage,
+            attestations=attestations,
             grant_tokens=grant_tokens,
             look_at=runtime.look_at,
             stopping=asyncio.Event(),

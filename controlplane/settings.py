@@ -59,6 +59,8 @@ class Settings(_Section, frozen=True):
     tls: Tls | None = None
     standard: dict[str, Any] = {}
     """Options of the key store ``standard``, the root key provider among them."""
+    nitro_root: str | None = None
+    """PEM file of the root certificates under which attestation documents of enclaves are believed."""
     log_level: str = "info"
     dev: DevCredentials | None = None
 
@@ -125,4 +127,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     tls = settings.tls
     if tls is not None:
         tls = Tls(absolute(tls.certificate), absolute(tls.key))
-    return msgspec.structs.replace(settings, data_dir=absolute(settings.data_dir), standard=standard, tls=tls)
+    nitro_root = None if settings.nitro_root is None else absolute(settings.nitro_root)
+    return msgspec.structs.replace(
+        settings, data_dir=absolute(settings.data_dir), standard=standard, tls=tls, nitro_root=nitro_root
+    )

@@ -20,6 +20,7 @@ from controlplane.store import objects
 from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
+from controlplane.usage.attestations import Attestations
 from controlplane.usage.perform import Usage
 
 CREATE_SECONDS = 20.0
@@ -38,6 +39,7 @@ class Services(msgspec.Struct, frozen=True):
     signal: ChangeSignal
     authenticator: Authenticator
     usage: Usage
+    attestations: Attestations
     grant_tokens: GrantTokens
     look_at: Callable[[Kind, str], None]
     """Ask the reconciler to look at one object now."""

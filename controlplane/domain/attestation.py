@@ -111,7 +111,8 @@ def verify_attestation(
     if not trusted:
         raise InvalidInput(
             "The attestation document cannot be verified: no root certificate for attestation is configured. Configure "
-            "the root of the AWS Nitro Attestation PKI (https://docs.aws.amazon.com/enclaves/latest/user/verify-root.html)."
+            "the root of the AWS Nitro Attestation PKI as nitroRoot in the server's settings (a PEM file, "
+            "to be had from https://docs.aws.amazon.com/enclaves/latest/user/verify-root.html)."
         )
     protected, payload, signature = _sign1(document)
     stated = _stated(payload)

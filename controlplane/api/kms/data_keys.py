@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import Final
 
 from controlplane.access.caller import Caller
+from controlplane.api.kms.recipients import answered, attested, with_attestation
 from controlplane.api.kms.requests import ENCRYPTION, Conditions, context_for, use
 from controlplane.api.kms.shapes import crypto as shapes
 from controlplane.api.kms.shapes.enums import DataKeyPairSpec, DataKeySpec
 from controlplane.api.services import Services
+from controlplane.domain.attestation import Attestation
 from controlplane.errors import InvalidInput, KeyStoreNotFound, Unsupported
 from controlplane.schema.keys import Algorithm, KeySpec
 from controlplane.schema.keystores import STANDARD
 from controlplane.store.catalog import KeyRecord
 from controlplane.usage import operations
-from controlplane.usage.perform import Request
 from plugins.sdk import KeyPair
 
 DATA_KEY_BYTES: Final = {DataKeySpec.AES_256: 32, DataKeySpec.AES_128: 16}
@@ -31,12 +32,15 @@ _OF_PAIRS: Final[dict[DataKeyPairSpec, Conditions]] = {
 async def generate_data_key(
     at: Services, caller: Caller, request: shapes.GenerateDataKeyRequest
 ) -> shapes.GenerateDataKeyResponse:
-    record, plaintext, blob = await _data_key(at, caller, "GenerateDataKey", request)
+    attestation = await attested(at, request.recipient)
+    record, plaintext, blob = await _data_key(at, caller, "GenerateDataKey", request, attestation)
+    shown, sealed = answered(plaintext, attestation)
     return shapes.GenerateDataKeyResponse(
         ciphertext_blob=blob,
-        plaintext=plaintext,
+        plaintext=shown,
         key_id=record.arn,
-        key_material_id=operations.current(record).material_id,
+        ciphertext_for_recipient=sealed,
+        key_material_id=operations.current(record).material_id if sealed is None else None,
     )
 
 
@@ -52,10 +56,13 @@ async def generate_data_key_without_plaintext(
 async def generate_data_key_pair(
     at: Services, caller: Caller, request: shapes.GenerateDataKeyPairRequest
 ) -> shapes.GenerateDataKeyPairResponse:
-    record, pair, blob = await _data_key_pair(at, caller, "GenerateDataKeyPair", request)
+    attestation = await attested(at, request.recipient)
+    record, pair, blob = await _data_key_pair(at, caller, "GenerateDataKeyPair", request, attestation)
+    shown, sealed = answered(pair.private_key.expose(), attestation)
     return shapes.GenerateDataKeyPairResponse(
         private_key_ciphertext_blob=blob,
-        private_key_plaintext=pair.private_key.expose(),
+        private_key_plaintext=shown,
+        ciphertext_for_recipient=sealed,
         public_key=pair.public_key,
         key_id=record.arn,
         key_pair_spec=request.key_pair_spec,
@@ -85,10 +92,14 @@ async def generate_random(
     if request.custom_key_store_id is not None:
         raise KeyStoreNotFound(f"Custom key store {request.custom_key_store_id} does not exist.")
 
-    async def work() -> shapes.GenerateRandomResponse:
-        return shapes.GenerateRandomResponse(plaintext=await at.calls.random(STANDARD, length))
+    attestation = await attested(at, request.recipient)
 
-    return await at.usage.on_account(Request(caller, "GenerateRandom"), work)
+    async def work() -> shapes.GenerateRandomResponse:
+        shown, sealed = answered(await at.calls.random(STANDARD, length), attestation)
+        return shapes.GenerateRandomResponse(plaintext=shown, ciphertext_for_recipient=sealed)
+
+    what = use(caller, "GenerateRandom", None, with_attestation(None, attestation))
+    return await at.usage.on_account(what, work)
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------
@@ -99,6 +110,7 @@ async def _data_key(
     caller: Caller,
     operation: str,
     request: shapes.GenerateDataKeyRequest | shapes.GenerateDataKeyWithoutPlaintextRequest,
+    attestation: Attestation | None = None,
 ) -> tuple[KeyRecord, bytes, bytes]:
     """The key, a fresh data key, and its ciphertext."""
     if (request.number_of_bytes is None) == (request.key_spec is None):
@@ -113,7 +125,8 @@ async def _data_key(
         )
         return record, plaintext, blob
 
-    what = use(caller, operation, request.grant_tokens, ENCRYPTION[_SYMMETRIC], context)
+    conditions = with_attestation(ENCRYPTION[_SYMMETRIC], attestation)
+    what = use(caller, operation, request.grant_tokens, conditions, context)
     return await at.usage.on_key(what, request.key_id, work)
 
 
@@ -122,6 +135,7 @@ async def _data_key_pair(
     caller: Caller,
     operation: str,
     request: shapes.GenerateDataKeyPairRequest | shapes.GenerateDataKeyPairWithoutPlaintextRequest,
+    attestation: Attestation | None = None,
 ) -> tuple[KeyRecord, KeyPair, bytes]:
     """The key, a fresh key pair, and the ciphertext of its private key."""
     if request.key_pair_spec is DataKeyPairSpec.SM2:
@@ -135,5 +149,6 @@ async def _data_key_pair(
         )
         return record, pair, blob
 
-    what = use(caller, operation, request.grant_tokens, _OF_PAIRS[request.key_pair_spec], context)
+    conditions = with_attestation(_OF_PAIRS[request.key_pair_spec], attestation)
+    what = use(caller, operation, request.grant_tokens, conditions, context)
     return await at.usage.on_key(what, request.key_id, work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from controlplane.access.caller import Caller
+from controlplane.api.kms.recipients import answered, attested, with_attestation
 from controlplane.api.kms.requests import ENCRYPTION, context_for, use
 from controlplane.api.kms.shapes import crypto as shapes
 from controlplane.api.kms.shapes.enums import DryRunModifierType, EncryptionAlgorithmSpec
@@ -40,6 +41,7 @@ async def decrypt(at: Services, caller: Caller, request: shapes.DecryptRequest) 
     algorithm = Algorithm(spec)
     blob = _blob(request.ciphertext_blob, request.dry_run, request.dry_run_modifiers)
     context = context_for(request.encryption_context, algorithm)
+    attestation = await attested(at, request.recipient)
 
     async def work(record: KeyRecord) -> shapes.DecryptResponse:
         if blob is None:
@@ -47,14 +49,17 @@ async def decrypt(at: Services, caller: Caller, request: shapes.DecryptRequest) 
             raise operations.dry_run_passed()
         plaintext, material_id = await operations.decrypt(at.calls, record, blob, algorithm, context)
         operations.stop_if_dry(bool(request.dry_run))
+        shown, sealed = answered(plaintext, attestation)
         return shapes.DecryptResponse(
             key_id=record.arn,
-            plaintext=plaintext,
+            plaintext=shown,
             encryption_algorithm=spec,
-            key_material_id=material_id,
+            ciphertext_for_recipient=sealed,
+            key_material_id=material_id if sealed is None else None,
         )
 
-    what = use(caller, "Decrypt", request.grant_tokens, ENCRYPTION[algorithm], context)
+    conditions = with_attestation(ENCRYPTION[algorithm], attestation)
+    what = use(caller, "Decrypt", request.grant_tokens, conditions, context)
     return await at.usage.on_key(what, request.key_id or _named_by(at, caller, blob, algorithm, "KeyId"), work)
 
 
