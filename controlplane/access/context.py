@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Final
 
 from controlplane.access.caller import Caller, CallerType
+from controlplane.schema.keys import KeySpec, KeyUsage, Origin
 from controlplane.schema.meta import Key
 
 Conditions = dict[str, str | tuple[str, ...]]
@@ -55,19 +56,28 @@ def of_key(key: Key) -> Conditions:
     spec = key.spec
     found: Conditions = {
         "aws:ResourceAccount": key.status.arn.split(":")[4],
-        "kms:KeySpec": spec.key_spec,
-        "kms:CustomerMasterKeySpec": spec.key_spec,
-        "kms:KeyUsage": spec.key_usage or "",
-        "kms:CustomerMasterKeyUsage": spec.key_usage or "",
-        "kms:KeyOrigin": spec.origin or "",
-        "kms:MultiRegion": "true" if spec.multi_region else "false",
         "kms:ResourceAliases": tuple(ALIAS_PREFIX + alias for alias in spec.aliases),
     }
+    assert spec.key_usage is not None
+    assert spec.origin is not None
+    found |= of_spec(spec.key_spec, spec.key_usage, spec.origin, multi_region=spec.multi_region)
     if spec.multi_region:
         primary = key.status.primary_region in (None, spec.region)
         found["kms:MultiRegionKeyType"] = "PRIMARY" if primary else "REPLICA"
     found |= {f"aws:ResourceTag/{name}": value for name, value in spec.tags.items()}
     return found
+
+
+def of_spec(key_spec: KeySpec, usage: KeyUsage, origin: Origin, *, multi_region: bool) -> Conditions:
+    """The same of a key that is to be created, too."""
+    return {
+        "kms:KeySpec": key_spec.value,
+        "kms:CustomerMasterKeySpec": key_spec.value,
+        "kms:KeyUsage": usage.value,
+        "kms:CustomerMasterKeyUsage": usage.value,
+        "kms:KeyOrigin": origin.value,
+        "kms:MultiRegion": "true" if multi_region else "false",
+    }
 
 
 def of_encryption_context(pairs: Mapping[str, str]) -> Conditions:

@@ -158,6 +158,10 @@ class Usage:
         """A further permission that an operation needs, beside that on its key. Raises :class:`AccessDenied`."""
         self._authorise(request, record, resource)
 
+    def locks_out(self, request: Request, key: Key | None, document: str) -> bool:
+        """Whether the caller could not change a key's policy again once it is ``document``."""
+        return self._authoriser.locks_out(request, key, document)
+
     def state(self, record: KeyRecord) -> KeyState:
         """The key's state now."""
         return self.state_of(record.key)

@@ -1,4 +1,4 @@
-"""CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, tags and policy.
+"""CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion.
 
 Source of the rules: the AWS KMS API reference of each operation.
 """
@@ -10,26 +10,26 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from controlplane.access.authorise import key_policy
 from controlplane.access.caller import Caller
+from controlplane.access.context import Conditions, of_spec, of_tags
+from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
 from controlplane.api.kms.shapes.enums import KeyLastUsageTrackingOperation, KeyManagerType, MultiRegionKeyType
 from controlplane.api.services import Services
-from controlplane.domain import capabilities, policy
+from controlplane.domain import capabilities
 from controlplane.domain.materials import is_replica
 from controlplane.domain.names import key_arn
 from controlplane.errors import (
     InvalidInput,
     InvalidMarker,
-    InvalidPolicy,
     InvalidTags,
     KeyStoreNotFound,
     LimitExceeded,
     NotFound,
     Unsupported,
 )
-from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, Origin, PolicySource
+from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, Origin
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.meta import Key, KeyStore, Kind
 from controlplane.store import facts, keys, objects
@@ -53,14 +53,16 @@ ALGORITHM_MEMBER: Mapping[KeyUsage, str] = {
 
 
 async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> shapes.CreateKeyResponse:
+    asked = Request(caller, "CreateKey", conditions=_conditions(request))
+
     async def work() -> Key:
-        desired = _desired(at, caller, request)
+        desired = _desired(at, asked, request)
         now = at.clock.now()
         account = at.settings.account
         created = await at.database.write(lambda tx: keys.create(tx, desired=desired, account=account, now=now))
         return await at.created(created.metadata.uid)
 
-    key = await at.usage.on_account(Request(caller, "CreateKey"), work)
+    key = await at.usage.on_account(asked, work)
     return shapes.CreateKeyResponse(key_metadata=metadata_of(at, settled(at, caller.region, key.status.key_id)))
 
 
@@ -162,17 +164,6 @@ async def cancel_key_deletion(
         return shapes.CancelKeyDeletionResponse(key_id=record.arn)
 
     return await at.usage.on_key(Request(caller, "CancelKeyDeletion"), not_alias(request.key_id), work)
-
-
-async def get_key_policy(
-    at: Services, caller: Caller, request: shapes.GetKeyPolicyRequest
-) -> shapes.GetKeyPolicyResponse:
-    async def work(record: KeyRecord) -> shapes.GetKeyPolicyResponse:
-        if request.policy_name not in (None, "default"):
-            raise NotFound(f"No such policy exists: {request.policy_name}; the only policy of a key is default")
-        return shapes.GetKeyPolicyResponse(policy=key_policy(record.key, at.settings.account), policy_name="default")
-
-    return await at.usage.on_key(Request(caller, "GetKeyPolicy"), not_alias(request.key_id), work)
 
 
 # ---- shared by handlers ----------------------------------------------------------------------------------------------
@@ -299,7 +290,21 @@ def settled(at: Services, region: str, key_id: str) -> KeyRecord:
     return record
 
 
-def _desired(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> DesiredKey:
+def _conditions(request: shapes.CreateKeyRequest) -> Conditions:
+    """Condition keys of the key that is to be, and of its tags."""
+    return {
+        **of_spec(
+            request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT,
+            request.key_usage or KeyUsage.ENCRYPT_DECRYPT,
+            request.origin or Origin.AWS_KMS,
+            multi_region=bool(request.multi_region),
+        ),
+        **bypass_condition(request.bypass_policy_lockout_safety_check),
+        **(of_tags({tag.tag_key: tag.tag_value for tag in request.tags}) if request.tags else {}),
+    }
+
+
+def _desired(at: Services, asked: Request, request: shapes.CreateKeyRequest) -> DesiredKey:
     """What CreateKey declares, complete. Messages follow AWS's."""
     if request.key_spec is not None and request.customer_master_key_spec is not None:
         raise InvalidInput(
@@ -315,17 +320,17 @@ def _desired(at: Services, caller: Caller, request: shapes.CreateKeyRequest) -> 
     if usage not in KEY_SPECS[key_spec].algorithms:
         raise InvalidInput(f"KeyUsage {usage} is not compatible with KeySpec {key_spec}")
     store = _store(at, request)
-    document = check_policy(caller, request.policy, bypass=bool(request.bypass_policy_lockout_safety_check))
+    policy = check_policy(at, asked, None, request.policy, bypass=request.bypass_policy_lockout_safety_check)
     desired = DesiredKey(
         key_store=store.metadata.name,
-        region=caller.region,
+        region=asked.caller.region,
         key_spec=key_spec,
         key_usage=usage,
         origin=request.origin,
         description=request.description or "",
         multi_region=bool(request.multi_region),
         tags=check_tags(request.tags or ()),
-        policy=PolicySource(document=document) if document is not None else None,
+        policy=policy,
     )
     completed, misfits = capabilities.complete(desired, store.spec.type, store.status.key_specs or None)
     if misfits:
@@ -351,17 +356,3 @@ def _custom_key_store_id(store: KeyStore | None) -> str | None:
     if store is None or store.spec.type == STANDARD:
         return None
     return f"cks-{store.metadata.uid.replace('-', '')[:17]}"
-
-
-def check_policy(caller: Caller, text: str | None, *, bypass: bool) -> str | None:
-    """The policy as given. Raises unless it parses and, without the bypass, leaves the caller able to change it."""
-    if text is None:
-        return None
-    if len(text) > policy.MAX_POLICY_CHARACTERS:
-        raise LimitExceeded(f"The policy is longer than {policy.MAX_POLICY_CHARACTERS} characters.")
-    policy.parse_policy(text)
-    if not bypass and policy.locks_out(
-        text, principal=caller.principal, account=caller.account, identity_policies=caller.identity_policies
-    ):
-        raise InvalidPolicy("The new key policy will not allow you to update the key policy in the future.")
-    return text

@@ -9,14 +9,16 @@ import msgspec
 
 from controlplane.access.authorise import key_policy
 from controlplane.access.caller import Caller
-from controlplane.api.kms.keys import check_policy, check_tags, metadata_of, not_alias, settled
+from controlplane.access.context import of_spec, of_tags
+from controlplane.api.kms.keys import check_tags, metadata_of, not_alias, settled
+from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
 from controlplane.api.services import Services
 from controlplane.domain.capabilities import complete_replica
 from controlplane.domain.materials import is_replica
 from controlplane.errors import NotFound, Unsupported
-from controlplane.schema.keys import DesiredKey, PolicySource
+from controlplane.schema.keys import DesiredKey
 from controlplane.store import keys
 from controlplane.store.catalog import KeyRecord
 from controlplane.usage.perform import Request
@@ -25,25 +27,25 @@ from controlplane.usage.perform import Request
 async def replicate_key(
     at: Services, caller: Caller, request: shapes.ReplicateKeyRequest
 ) -> shapes.ReplicateKeyResponse:
-    region = request.replica_region
+    region, bypass = request.replica_region, request.bypass_policy_lockout_safety_check
     there = msgspec.structs.replace(caller, region=region)
     asked = Request(
         caller,
         "ReplicateKey",
-        conditions={"kms:ReplicaRegion": region},
+        conditions={"kms:ReplicaRegion": region, **bypass_condition(bypass)},
     )
 
     async def work(record: KeyRecord) -> shapes.ReplicateKeyResponse:
         _check_primary(record)
         _check_region(at, region)
         tags = check_tags(request.tags or ())
-        policy = check_policy(caller, request.policy, bypass=bool(request.bypass_policy_lockout_safety_check))
+        policy = check_policy(at, asked, None, request.policy, bypass=bypass)
         wanted = DesiredKey(
             key_store=record.key.spec.key_store,
             region=region,
             description=request.description or "",
             tags=tags,
-            policy=PolicySource(document=policy) if policy is not None else None,
+            policy=policy,
             replica_of=record.key.metadata.name,
         )
         desired, misfits = complete_replica(wanted, record.key.spec)
@@ -67,7 +69,13 @@ async def _create(at: Services, there: Caller, desired: DesiredKey) -> KeyRecord
         key = await at.created(created.metadata.uid)
         return settled(at, there.region, key.status.key_id)
 
-    return await at.usage.on_account(Request(there, "CreateKey"), work)
+    assert desired.key_usage is not None
+    assert desired.origin is not None
+    conditions = {
+        **of_spec(desired.key_spec, desired.key_usage, desired.origin, multi_region=True),
+        **(of_tags(desired.tags) if desired.tags else {}),
+    }
+    return await at.usage.on_account(Request(there, "CreateKey", conditions=conditions), work)
 
 
 async def update_primary_region(at: Services, caller: Caller, request: shapes.UpdatePrimaryRegionRequest) -> None:

@@ -19,6 +19,7 @@ from controlplane.api.kms import (
     grants,
     keys,
     multiregion,
+    policies,
     rotation,
     signing,
     tags,
@@ -28,6 +29,7 @@ from controlplane.api.kms.shapes import crypto as crypto_shapes
 from controlplane.api.kms.shapes import grants as grant_shapes
 from controlplane.api.kms.shapes import keys as key_shapes
 from controlplane.api.kms.shapes import materials as material_shapes
+from controlplane.api.kms.shapes import policies as policy_shapes
 from controlplane.api.kms.shapes.base import Shape
 from controlplane.api.services import Services
 
@@ -80,17 +82,19 @@ OPERATIONS: Mapping[str, Operation] = {
         _operation("GenerateMac", crypto_shapes.GenerateMacRequest, signing.generate_mac),
         _operation("GenerateRandom", crypto_shapes.GenerateRandomRequest, data_keys.generate_random),
         _operation("GetKeyLastUsage", key_shapes.GetKeyLastUsageRequest, keys.get_key_last_usage),
-        _operation("GetKeyPolicy", key_shapes.GetKeyPolicyRequest, keys.get_key_policy),
+        _operation("GetKeyPolicy", policy_shapes.GetKeyPolicyRequest, policies.get_key_policy),
         _operation(
             "GetKeyRotationStatus", material_shapes.GetKeyRotationStatusRequest, rotation.get_key_rotation_status
         ),
         _operation("GetPublicKey", crypto_shapes.GetPublicKeyRequest, signing.get_public_key),
         _operation("ListAliases", alias_shapes.ListAliasesRequest, aliases.list_aliases),
         _operation("ListGrants", grant_shapes.ListGrantsRequest, grants.list_grants),
+        _operation("ListKeyPolicies", policy_shapes.ListKeyPoliciesRequest, policies.list_key_policies),
         _operation("ListKeyRotations", material_shapes.ListKeyRotationsRequest, rotation.list_key_rotations),
         _operation("ListKeys", key_shapes.ListKeysRequest, keys.list_keys),
         _operation("ListResourceTags", key_shapes.ListResourceTagsRequest, tags.list_resource_tags),
         _operation("ListRetirableGrants", grant_shapes.ListRetirableGrantsRequest, grants.list_retirable_grants),
+        _operation("PutKeyPolicy", policy_shapes.PutKeyPolicyRequest, policies.put_key_policy),
         _operation("ReEncrypt", crypto_shapes.ReEncryptRequest, encryption.re_encrypt),
         _operation("ReplicateKey", key_shapes.ReplicateKeyRequest, multiregion.replicate_key),
         _operation("RetireGrant", grant_shapes.RetireGrantRequest, grants.retire_grant),

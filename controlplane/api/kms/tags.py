@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 from controlplane.access.caller import Caller
+from controlplane.access.context import of_tag_keys, of_tags
 from controlplane.api.kms.keys import TAGS_IN_A_PAGE, check_tags, not_alias, read_marker, write_marker
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
@@ -21,10 +21,7 @@ from controlplane.usage.perform import Request
 
 async def tag_resource(at: Services, caller: Caller, request: shapes.TagResourceRequest) -> None:
     new = check_tags(request.tags)
-    conditions: Mapping[str, str | tuple[str, ...]] = {
-        "aws:TagKeys": tuple(new),
-        **{f"aws:RequestTag/{name}": value for name, value in new.items()},
-    }
+    conditions = of_tags(new)
 
     async def work(record: KeyRecord) -> None:
         def write(tx: Tx) -> None:
@@ -50,7 +47,7 @@ async def untag_resource(at: Services, caller: Caller, request: shapes.UntagReso
 
         await at.database.write(write)
 
-    conditions = {"aws:TagKeys": tuple(request.tag_keys)}
+    conditions = of_tag_keys(request.tag_keys)
     await at.usage.on_key(Request(caller, "UntagResource", conditions=conditions), not_alias(request.key_id), work)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of keys, their metadata, tags and policies, as in the KMS service model. Used by its handlers."""
+"""Shapes of keys, their metadata and tags, as in the KMS service model. Used by its handlers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from controlplane.api.kms.shapes.base import (
     LimitType,
     MarkerType,
     PendingWindowInDaysType,
-    PolicyNameType,
     PolicyType,
     RegionType,
     ResourceOwnersList,
@@ -216,34 +215,5 @@ class ListResourceTagsRequest(Shape, kw_only=True):
 
 class ListResourceTagsResponse(Shape, kw_only=True):
     tags: list[Tag]
-    next_marker: MarkerType | None = None
-    truncated: bool
-
-
-class GetKeyPolicyRequest(Shape, kw_only=True):
-    key_id: KeyIdType
-    policy_name: PolicyNameType | None = None
-
-
-class GetKeyPolicyResponse(Shape, kw_only=True):
-    policy: PolicyType
-    policy_name: PolicyNameType
-
-
-class PutKeyPolicyRequest(Shape, kw_only=True):
-    key_id: KeyIdType
-    policy_name: PolicyNameType | None = None
-    policy: PolicyType
-    bypass_policy_lockout_safety_check: bool | None = None
-
-
-class ListKeyPoliciesRequest(Shape, kw_only=True):
-    key_id: KeyIdType
-    limit: LimitType | None = None
-    marker: MarkerType | None = None
-
-
-class ListKeyPoliciesResponse(Shape, kw_only=True):
-    policy_names: list[PolicyNameType]
     next_marker: MarkerType | None = None
     truncated: bool
