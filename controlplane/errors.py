@@ -24,7 +24,8 @@
     │   └── OwnedElsewhere
     ├── Blocked                     a plan or request that would do harm: protected, in use, cannot be made in place
     ├── InvalidState                the key or store is in a state that does not allow this
-    │   └── Disabled
+    │   ├── Disabled
+    │   └── InvalidKeyStoreState       a custom key store is not connected
     ├── AccessDenied                authenticated, and not allowed; ``reason`` goes to the audit record only
     ├── Unauthenticated
     ├── LimitExceeded
@@ -194,6 +195,10 @@ class InvalidState(KeysteadError):
 
 class Disabled(InvalidState):
     code = "Disabled"
+
+
+class InvalidKeyStoreState(InvalidState):
+    code = "InvalidKeyStoreState"
 
 
 class AccessDenied(KeysteadError):

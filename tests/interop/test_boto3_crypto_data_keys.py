@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, rsa
 
-from tests.harness import Server, refusal
+from tests.harness import Server, document, eventually, refusal
 from tests.interop.keyring import Keyring
 
 CONTEXT = {"EncryptionContext": {"tenant": "a"}}
@@ -180,3 +181,37 @@ def test_random_octets_need_a_length(shared_server: Server) -> None:
         answer = shared_server.call("GenerateRandom", {"NumberOfBytes": length})
         assert (answer.status, answer.json()["__type"]) == (400, "ValidationException")
         assert answer.json()["message"].endswith(f"Member must have value {constraint}")
+
+
+def custom_key_store(server: Server, name: str, **spec: Any) -> str:
+    """The CustomKeyStoreId of a declared key store, connected if it is declared so."""
+    store = server.ok("PUT", f"/v1/keystores/{name}", document("KeyStore", name, type="memory", **spec))
+    wanted = "CONNECTED" if spec.get("connected", True) else "DISCONNECTED"
+    eventually(
+        lambda: server.ok("GET", f"/v1/keystores/{name}")["status"].get("connection", "DISCONNECTED") == wanted,
+        f"{name} is {wanted}",
+    )
+    return "cks-" + str(store["metadata"]["uid"]).replace("-", "")[:17]
+
+
+def test_random_octets_come_from_a_custom_key_store_that_is_connected(private_server: Server, tmp_path: Path) -> None:
+    kms = private_server.kms()
+    store = custom_key_store(private_server, "hsm", memory={"device": str(tmp_path / "device.json")})
+    assert len(kms.generate_random(NumberOfBytes=32, CustomKeyStoreId=store)["Plaintext"]) == 32
+    off = custom_key_store(private_server, "off", connected=False, memory={"device": str(tmp_path / "off.json")})
+    refused = refusal(kms.generate_random, NumberOfBytes=32, CustomKeyStoreId=off)
+    assert (refused.type, refused.status) == ("CustomKeyStoreInvalidStateException", 400)
+    refused = refusal(kms.generate_random, NumberOfBytes=32, CustomKeyStoreId="cks-00000000000000000")
+    assert refused.type == "CustomKeyStoreNotFoundException"
+
+
+def test_a_key_in_a_custom_key_store_protects_data_keys_and_no_pairs(private_server: Server, tmp_path: Path) -> None:
+    kms = private_server.kms()
+    store = custom_key_store(private_server, "hsm", memory={"device": str(tmp_path / "device.json")})
+    key = kms.create_key(Origin="AWS_CLOUDHSM", CustomKeyStoreId=store)["KeyMetadata"]
+    made = kms.generate_data_key(KeyId=key["KeyId"], KeySpec="AES_256", **CONTEXT)
+    assert kms.decrypt(CiphertextBlob=made["CiphertextBlob"], **CONTEXT)["Plaintext"] == made["Plaintext"]
+    for call in (kms.generate_data_key_pair, kms.generate_data_key_pair_without_plaintext):
+        refused = refusal(call, KeyId=key["KeyId"], KeyPairSpec="ECC_NIST_P256")
+        assert refused.type == "UnsupportedOperationException"
+        assert "origin is AWS_CLOUDHSM which is not valid for this operation" in refused.message

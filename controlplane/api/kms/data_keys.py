@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import Final
 
 from controlplane.access.caller import Caller
+from controlplane.api.kms.keys import custom_key_store
 from controlplane.api.kms.recipients import answered, attested, with_attestation
 from controlplane.api.kms.requests import ENCRYPTION, Conditions, context_for, use
 from controlplane.api.kms.shapes import crypto as shapes
 from controlplane.api.kms.shapes.enums import DataKeyPairSpec, DataKeySpec
 from controlplane.api.services import Services
+from controlplane.domain import capabilities
 from controlplane.domain.attestation import Attestation
-from controlplane.errors import InvalidInput, KeyStoreNotFound, Unsupported
-from controlplane.schema.keys import Algorithm, KeySpec
-from controlplane.schema.keystores import STANDARD
+from controlplane.errors import InvalidInput, InvalidKeyStoreState, Unsupported
+from controlplane.schema.keys import Algorithm, KeySpec, Origin
+from controlplane.schema.keystores import STANDARD, ConnectionState
 from controlplane.store.catalog import KeyRecord
 from controlplane.usage import operations
 from plugins.sdk import KeyPair
@@ -89,13 +91,11 @@ async def generate_random(
     length = request.number_of_bytes
     if length is None:
         raise InvalidInput("NumberOfBytes is required.")
-    if request.custom_key_store_id is not None:
-        raise KeyStoreNotFound(f"Custom key store {request.custom_key_store_id} does not exist.")
-
     attestation = await attested(at, request.recipient)
 
     async def work() -> shapes.GenerateRandomResponse:
-        shown, sealed = answered(await at.calls.random(STANDARD, length), attestation)
+        store = _random_source(at, request.custom_key_store_id)
+        shown, sealed = answered(await at.calls.random(store, length), attestation)
         return shapes.GenerateRandomResponse(plaintext=shown, ciphertext_for_recipient=sealed)
 
     what = use(caller, "GenerateRandom", None, with_attestation(None, attestation))
@@ -103,6 +103,20 @@ async def generate_random(
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _random_source(at: Services, custom_key_store_id: str | None) -> str:
+    """The name of the key store whose generator is asked for."""
+    if custom_key_store_id is None:
+        return STANDARD
+    store = custom_key_store(at, custom_key_store_id)
+    if Origin.EXTERNAL_KEY_STORE in capabilities.rules_for(store.spec.type).origins:
+        raise Unsupported("GenerateRandom does not support external key stores.")
+    if store.status.connection is not ConnectionState.CONNECTED:
+        raise InvalidKeyStoreState(
+            f"Custom key store {custom_key_store_id} is {store.status.connection}: connect it to generate random bytes."
+        )
+    return store.metadata.name
 
 
 async def _data_key(

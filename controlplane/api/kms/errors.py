@@ -36,6 +36,7 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.Conflict, "ConflictException", 400),
     (errors.Blocked, "KMSInvalidStateException", 400),
     (errors.Disabled, "DisabledException", 400),
+    (errors.InvalidKeyStoreState, "CustomKeyStoreInvalidStateException", 400),
     (errors.InvalidState, "KMSInvalidStateException", 400),
     (errors.AccessDenied, "AccessDeniedException", 400),
     (errors.LimitExceeded, "LimitExceededException", 400),

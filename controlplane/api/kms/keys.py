@@ -256,6 +256,14 @@ def not_alias(key_id: str) -> str:
     return key_id
 
 
+def custom_key_store(at: Services, custom_key_store_id: str) -> KeyStore:
+    """The key store that a CustomKeyStoreId names. Raises :class:`KeyStoreNotFound`."""
+    for store in at.database.read(lambda tx: objects.page(tx, Kind.KEY_STORE)):
+        if isinstance(store, KeyStore) and _custom_key_store_id(store) == custom_key_store_id:
+            return store
+    raise KeyStoreNotFound(f"Custom key store {custom_key_store_id} does not exist.")
+
+
 def check_tags(tags: Sequence[Tag]) -> dict[str, str]:
     """Tags as a mapping. Raises :class:`InvalidTags` or :class:`LimitExceeded` as AWS does."""
     result: dict[str, str] = {}
@@ -345,10 +353,7 @@ def _store(at: Services, request: shapes.CreateKeyRequest) -> KeyStore:
         found = at.catalog.key_store(STANDARD)
         assert found is not None
         return found
-    for store in at.database.read(lambda tx: objects.page(tx, Kind.KEY_STORE)):
-        if isinstance(store, KeyStore) and _custom_key_store_id(store) == request.custom_key_store_id:
-            return store
-    raise KeyStoreNotFound(f"Custom key store {request.custom_key_store_id} does not exist.")
+    return custom_key_store(at, request.custom_key_store_id)
 
 
 def _custom_key_store_id(store: KeyStore | None) -> str | None:
