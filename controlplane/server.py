@@ -46,6 +46,7 @@ from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
 from controlplane.store.material import StoredPluginState
 from controlplane.usage.attestations import Attestations
+from controlplane.usage.imports import Imports
 from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Usage
 from plugins.sdk import PluginState, SecretBytes
@@ -166,6 +167,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             ),
             usage=usage,
             attestations=attestations,
+            imports=Imports(database, calls, clock),
             grant_tokens=grant_tokens,
             look_at=runtime.look_at,
             stopping=asyncio.Event(),

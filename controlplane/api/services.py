@@ -21,6 +21,7 @@ from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
 from controlplane.usage.attestations import Attestations
+from controlplane.usage.imports import Imports
 from controlplane.usage.perform import Usage
 
 CREATE_SECONDS = 20.0
@@ -40,6 +41,7 @@ class Services(msgspec.Struct, frozen=True):
     authenticator: Authenticator
     usage: Usage
     attestations: Attestations
+    imports: Imports
     grant_tokens: GrantTokens
     look_at: Callable[[Kind, str], None]
     """Ask the reconciler to look at one object now."""

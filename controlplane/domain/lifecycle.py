@@ -146,7 +146,8 @@ OPERATIONS: Mapping[str, Row] = {
     **dict.fromkeys(("DisableKey", "EnableKey"), _SWITCH),
     **dict.fromkeys(("DisableKeyRotation", "EnableKeyRotation", "RotateKeyOnDemand"), _ROTATE),
     **dict.fromkeys(("ReplicateKey", "UpdatePrimaryRegion"), _ROTATE),
-    **dict.fromkeys(("DeleteImportedKeyMaterial", "GetParametersForImport", "ImportKeyMaterial"), _IMPORT),
+    **dict.fromkeys(("GetParametersForImport", "ImportKeyMaterial"), _IMPORT),
+    "DeleteImportedKeyMaterial": _row(CREATING=Gate.CREATING, UNAVAILABLE=Gate.UNAVAILABLE),
     "CreateGrant": _GRANT,
     "ScheduleKeyDeletion": _SCHEDULE,
     "CancelKeyDeletion": _CANCEL,
@@ -167,6 +168,8 @@ def key_state(key: Key, connection: ConnectionState) -> KeyState:
         return KeyState.PENDING_REPLICA_DELETION if waits else KeyState.PENDING_DELETION
     if key.status.current is None:
         return KeyState.PENDING_IMPORT if key.spec.origin is Origin.EXTERNAL else KeyState.CREATING
+    if not all(present.present for present in key.status.materials):
+        return KeyState.PENDING_IMPORT  # every material that ever encrypted has to be here (ImportKeyMaterial)
     if connection is not ConnectionState.CONNECTED and key.spec.origin not in (Origin.AWS_KMS, Origin.EXTERNAL):
         return KeyState.UNAVAILABLE
     return KeyState.ENABLED if key.spec.enabled else KeyState.DISABLED

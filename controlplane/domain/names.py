@@ -78,6 +78,14 @@ def new_key_id(uid: str, *, multi_region: bool) -> str:
     return f"mrk-{uuid.uuid4().hex}" if multi_region else uid
 
 
+def import_name(uid: str) -> str:
+    """External name of material that is imported now; material that is imported again gets another one.
+
+    A name is never reused, because the name of destroyed material stays closed in every process.
+    """
+    return f"{MATERIAL_NAME_PREFIX}{uid}:{uuid.uuid4().hex}"
+
+
 def material_name(uid: str, material_id: str) -> str:
     """External name of a material, chosen before it exists; ``uid`` is that of the key object."""
     return f"{MATERIAL_NAME_PREFIX}{uid}:{material_id}"

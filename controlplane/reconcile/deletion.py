@@ -36,7 +36,8 @@ class Deletion:
         deletion = key.metadata.deletion
         assert deletion is not None
         for present in key.status.materials:
-            await self._external.destroy(key, present)
+            if present.present:
+                await self._external.destroy(key, present)
         await self._audit.append(
             AuditRecord(
                 time=self._clock.now(),

@@ -118,6 +118,8 @@ class External:
     async def observe(self, key: Key) -> None:
         """Look at every material of the key. Raises :class:`Held` if one is gone or damaged; changes nothing."""
         for present in key.status.materials:
+            if not present.present:
+                continue
             try:
                 found = await self._calls.observe(key.spec.key_store, self._reference(key, present))
             except StoreDamaged as error:

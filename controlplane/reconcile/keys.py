@@ -12,6 +12,7 @@ from typing import cast
 import msgspec
 
 from controlplane.clock import Clock
+from controlplane.domain import imports
 from controlplane.domain.lifecycle import key_state
 from controlplane.domain.materials import is_replica
 from controlplane.domain.schedule import due_words
@@ -19,6 +20,7 @@ from controlplane.errors import KeysteadError, KeyStoreUnavailable
 from controlplane.keystores.connections import Connections
 from controlplane.reconcile.deletion import Deletion
 from controlplane.reconcile.external import External, Held
+from controlplane.reconcile.imported import ImportedMaterials
 from controlplane.reconcile.rotation import Rotation
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
 from controlplane.schema.keys import KeyState, Management, Origin
@@ -62,13 +64,20 @@ class KeyReconciler:
     """Makes one key's material and conditions what they should be."""
 
     def __init__(
-        self, database: Database, connections: Connections, external: External, deletion: Deletion, clock: Clock
+        self,
+        database: Database,
+        connections: Connections,
+        external: External,
+        deletion: Deletion,
+        imported: ImportedMaterials,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._connections = connections
         self._external = external
         self._rotation = Rotation(database, external, clock)
         self._deletion = deletion
+        self._imported = imported
         self._clock = clock
 
     async def reconcile(self, uid: str) -> Verdict | None:
@@ -90,8 +99,10 @@ class KeyReconciler:
         return verdict
 
     async def _converge(self, key: Key) -> Verdict:
+        key = await self._imported.age(key)
         if key.spec.management is Management.PAUSED:
-            return Verdict(ConditionStatus.FALSE, Reason.PAUSED, "management is paused")
+            due = imports.next_due(key.status)
+            return Verdict(ConditionStatus.FALSE, Reason.PAUSED, "management is paused", due=due)
         deletion = key.metadata.deletion
         if deletion is not None:
             if not self._deletion.due(key):
@@ -101,7 +112,7 @@ class KeyReconciler:
                     ConditionStatus.TRUE,
                     Reason.UP_TO_DATE,
                     f"destroyed {due_words(deletion)}",
-                    due=deletion.due_at,
+                    due=_first(deletion.due_at, imports.next_due(key.status)),
                 )
             self._connections.get(key.spec.key_store)
             key = await self._external.resolve(key)
@@ -113,14 +124,16 @@ class KeyReconciler:
         wake: tuple[str, ...] = ()
         if is_replica(key):
             key, wake = await self._rotation.follow(key)
+        if _waits_for_material(key):
+            message, due = "waiting for material to be imported", imports.next_due(key.status)
+            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, message, due=due)
         if key.status.materials:
             await self._external.observe(key)
             key = await self._rotation.turn(key)
-        elif key.spec.origin is Origin.EXTERNAL:
-            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, "waiting for material to be imported")
         elif not is_replica(key):
             key = await self._external.create(key)
-        return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=POLL_SECONDS, due=next_rotation(key), wake=wake)
+        due = _first(next_rotation(key), imports.next_due(key.status))
+        return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=POLL_SECONDS, due=due, wake=wake)
 
     def _others(self, key: Key) -> tuple[str, ...]:
         """Keys that share the key id: the primary key's deletion may begin when a replica is gone."""
@@ -189,6 +202,16 @@ class KeyReconciler:
 def next_rotation(key: Key) -> datetime | None:
     """When this key has to be looked at for its rotation; a replica follows its primary key."""
     return None if is_replica(key) or not key.spec.enabled else key.status.rotation.next_at
+
+
+def _waits_for_material(key: Key) -> bool:
+    """Whether somebody has to import material before the key can be used."""
+    materials = key.status.materials
+    return key.spec.origin is Origin.EXTERNAL and not (materials and all(each.present for each in materials))
+
+
+def _first(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _same(before: tuple[Condition, ...], after: tuple[Condition, ...]) -> bool:

@@ -22,6 +22,7 @@ from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
 from controlplane.reconcile.deletion import Deletion
 from controlplane.reconcile.external import External
+from controlplane.reconcile.imported import ImportedMaterials
 from controlplane.reconcile.keys import KeyReconciler, Verdict
 from controlplane.reconcile.keystores import KeyStoreReconciler
 from controlplane.reconcile.principals import PrincipalReconciler
@@ -66,7 +67,8 @@ class Runtime:
         self.queue: KeyedQueue[Item] = KeyedQueue()
         external = External(database, calls, clock, self.lease)
         deletion = Deletion(database, external, audit, clock)
-        self._keys = KeyReconciler(database, calls.connections, external, deletion, clock)
+        imported = ImportedMaterials(database, calls, audit, clock)
+        self._keys = KeyReconciler(database, calls.connections, external, deletion, imported, clock)
         self._key_stores = KeyStoreReconciler(database, calls, clock, options_of)
         self._principals = PrincipalReconciler(database, clock)
         self._due: list[tuple[datetime, str]] = []

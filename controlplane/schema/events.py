@@ -22,6 +22,12 @@ class EventReason(StrEnum):
     DELETION_CANCELLED = "DeletionCancelled"
     KEY_DESTROYED = "KeyDestroyed"
     MATERIAL_ROTATED = "MaterialRotated"
+    IMPORT_PARAMETERS_ISSUED = "ImportParametersIssued"
+    IMPORT_REFUSED = "ImportRefused"
+    MATERIAL_IMPORTED = "MaterialImported"
+    MATERIAL_EXPIRES_SOON = "MaterialExpiresSoon"
+    MATERIAL_EXPIRED = "MaterialExpired"
+    MATERIAL_DELETED = "MaterialDeleted"
     PRIMARY_MOVED = "PrimaryMoved"
     USE_REFUSED = "UseRefused"
     """A use of a key that is pending deletion: whoever it was will miss the key."""
@@ -35,7 +41,15 @@ class Severity(StrEnum):
     WARNING = "Warning"
 
 
-WARNINGS: Final = frozenset({EventReason.USE_REFUSED, EventReason.STORE_FAILED})
+WARNINGS: Final = frozenset(
+    {
+        EventReason.USE_REFUSED,
+        EventReason.STORE_FAILED,
+        EventReason.IMPORT_REFUSED,
+        EventReason.MATERIAL_EXPIRES_SOON,
+        EventReason.MATERIAL_EXPIRED,
+    }
+)
 """Reasons that call for somebody to look."""
 
 

@@ -16,11 +16,16 @@ __all__ = [
     "Algorithm",
     "DeletionSpec",
     "DesiredKey",
+    "ExpirySpec",
+    "ImportState",
+    "ImportWorkflow",
+    "ImportedMaterial",
     "KeySpec",
     "KeyState",
     "KeyStatus",
     "KeyUsage",
     "Management",
+    "MaterialEnd",
     "MaterialState",
     "MaterialStatus",
     "MessageType",
@@ -83,6 +88,17 @@ class DeletionSpec(Frozen):
     protect: bool = False
 
 
+class ExpirySpec(Frozen):
+    """When imported material expires: at a moment, or some days after each import. With neither, it does not.
+
+    It bounds every import: one that asks for a later end, or for none, gets this one. A change holds from the next
+    import on (API reference, ImportKeyMaterial: the expiry of present material changes by importing it again).
+    """
+
+    valid_to: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    valid_days: Annotated[int, msgspec.Meta(ge=1, le=365)] | None = None
+
+
 class DesiredKey(Frozen):
     """``spec`` of a Key. Absent ``keyUsage`` and ``origin`` follow from the key spec and the key store."""
 
@@ -102,6 +118,7 @@ class DesiredKey(Frozen):
     ] = msgspec.field(default_factory=dict)
     policy: PolicySource | None = None
     rotation: RotationSpec = RotationSpec()
+    expiry: ExpirySpec = ExpirySpec()
     deletion: DeletionSpec = DeletionSpec()
     management: Management = Management.FULL
 
@@ -123,6 +140,38 @@ class RotationType(StrEnum):
     ON_DEMAND = "ON_DEMAND"
 
 
+class ImportState(StrEnum):
+    """Whether imported material is here (API reference: ``ImportState``)."""
+
+    IMPORTED = "IMPORTED"
+    PENDING_IMPORT = "PENDING_IMPORT"
+    """It expired, was deleted, or is still to come: importing the same material makes the key whole again."""
+
+
+class MaterialEnd(StrEnum):
+    """Why imported material is no longer here."""
+
+    EXPIRED = "Expired"
+    DELETED = "Deleted"
+
+
+class ImportedMaterial(Frozen):
+    """What a key keeps of material that was imported, also while the material itself is gone.
+
+    ``valid_to`` is when it expires, in whole seconds, absent if it does not; ``ended_at`` and ``end`` say when and why
+    it last went.
+    """
+
+    state: ImportState
+    imported_at: datetime | None = None
+    valid_to: datetime | None = None
+    description: str = ""
+    ended_at: datetime | None = None
+    end: MaterialEnd | None = None
+    warned_at: datetime | None = None
+    """When people were told that it expires soon."""
+
+
 class MaterialStatus(Frozen):
     """One key material of a key. ``name`` is its external name in the key store, chosen before it existed.
 
@@ -136,6 +185,27 @@ class MaterialStatus(Frozen):
     public_key: bytes | None = None
     rotated_at: datetime | None = None
     rotation_type: RotationType | None = None
+    imported: ImportedMaterial | None = None
+    """Of keys of origin EXTERNAL only."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the key store has it now, as far as the key knows."""
+        return self.imported is None or self.imported.state is ImportState.IMPORTED
+
+
+class ImportWorkflow(Frozen):
+    """The newest import of a key that got somewhere: when its parameters were issued, when what was uploaded.
+
+    ``wrapped_at`` is what the uploader says of its own side; the server sees no wrapping.
+    """
+
+    parameters_issued_at: datetime
+    parameters_valid_to: datetime
+    wrapped_at: datetime | None = None
+    uploaded_at: datetime | None = None
+    imported_at: datetime | None = None
+    material_id: str | None = None
 
 
 class RotationStatus(Frozen):
@@ -170,6 +240,7 @@ class KeyStatus(Frozen):
     rotation: RotationStatus = RotationStatus()
     primary_region: Region | None = None
     """Of a multi-Region key: where its primary key is. A key elsewhere is a replica."""
+    importing: ImportWorkflow | None = None
     conditions: tuple[Condition, ...] = ()
 
     @property

@@ -189,6 +189,8 @@ def record_of(tx: sqlite3.Connection, key: Key) -> KeyRecord:
     refs = {}
     damaged = set()
     for present in key.status.materials:
+        if not present.present:
+            continue
         try:
             token = material.get_token(tx, present.name)
         except StoreDamaged:

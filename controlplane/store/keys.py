@@ -15,6 +15,7 @@ from typing import cast
 import msgspec
 
 from controlplane.domain.capabilities import rotates
+from controlplane.domain.imports import shared
 from controlplane.domain.lifecycle import key_state
 from controlplane.domain.materials import is_replica, primary_of
 from controlplane.domain.names import key_arn, new_key_id
@@ -56,6 +57,7 @@ def create(
     if desired.replica_of is None:
         key_id = new_key_id(uid, multi_region=desired.multi_region)
         primary_region = desired.region if desired.multi_region else None
+        to_import = None
         rotation = rotation_schedule(RotationSpec(), desired.rotation, RotationStatus(), now)
     else:
         primary = _replicable(tx, desired.replica_of)
@@ -64,6 +66,7 @@ def create(
         rotation = primary.status.rotation
         if objects.get_key(tx, desired.region, key_id) is not None:
             raise AlreadyExists(f"{key_arn(desired.region, account, key_id)} already exists")
+        to_import = primary.status if primary.spec.origin is Origin.EXTERNAL else None
     status = KeyStatus(
         key_id=key_id,
         arn=key_arn(desired.region, account, key_id),
@@ -71,6 +74,8 @@ def create(
         rotation=rotation,
         primary_region=primary_region,
     )
+    if to_import is not None:
+        status = shared(status, to_import)
     created = objects.insert(
         tx,
         now=now,

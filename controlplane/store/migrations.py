@@ -143,3 +143,16 @@ def m007_last_uses(db: Database) -> None:
         """CREATE TABLE last_uses (
              uid TEXT PRIMARY KEY, operation TEXT NOT NULL, at REAL NOT NULL, request_id TEXT NOT NULL) WITHOUT ROWID"""
     )
+
+
+@MIGRATIONS()
+def m008_imports(db: Database) -> None:
+    """Import parameters: the digest of the token, the sealed half of the wrapping key until it expires, what became."""
+    db.conn.execute(
+        """CREATE TABLE imports (
+             id INTEGER PRIMARY KEY, uid TEXT NOT NULL, token BLOB NOT NULL UNIQUE, wrapping_spec TEXT NOT NULL,
+             algorithm TEXT NOT NULL, sealed BLOB, issued_by TEXT NOT NULL, issued_at REAL NOT NULL,
+             valid_to REAL NOT NULL, uploaded_at REAL, imported_at REAL, material_id TEXT, refusal TEXT)"""
+    )
+    db.conn.execute("CREATE INDEX imports_uid ON imports (uid, id)")
+    db.conn.execute("CREATE INDEX imports_valid_to ON imports (valid_to) WHERE sealed IS NOT NULL")

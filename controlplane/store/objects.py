@@ -341,6 +341,7 @@ def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = Non
     tx.execute("DELETE FROM refused_uses WHERE uid = ?", (uid,))
     keyindex.forget(tx, uid)
     tx.execute("DELETE FROM last_uses WHERE uid = ?", (uid,))
+    tx.execute("DELETE FROM imports WHERE uid = ?", (uid,))
     tx.execute("DELETE FROM objects WHERE uid = ?", (uid,))
     version = _next_version(tx)
     tx.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (version, present.kind.value, uid, meta.name))

@@ -15,9 +15,14 @@ from controlplane.access.context import Conditions, of_spec, of_tags
 from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
-from controlplane.api.kms.shapes.enums import KeyLastUsageTrackingOperation, KeyManagerType, MultiRegionKeyType
+from controlplane.api.kms.shapes.enums import (
+    ExpirationModelType,
+    KeyLastUsageTrackingOperation,
+    KeyManagerType,
+    MultiRegionKeyType,
+)
 from controlplane.api.services import Services
-from controlplane.domain import capabilities
+from controlplane.domain import capabilities, imports
 from controlplane.domain.materials import is_replica
 from controlplane.domain.names import key_arn
 from controlplane.errors import (
@@ -195,6 +200,10 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         custom_key_store_id=_custom_key_store_id(at.catalog.key_store(spec.key_store)),
         current_key_material_id=current.material_id if current and symmetric else None,
     )
+    if spec.origin is Origin.EXTERNAL and any(each.present for each in key.status.materials):
+        valid_to = imports.earliest_expiry(key.status)
+        metadata.expiration_model = expiration_model(valid_to)
+        metadata.valid_to = seconds_if(valid_to)
     offered = capabilities.algorithms(spec.key_spec, spec.key_usage)
     setattr(metadata, ALGORITHM_MEMBER[spec.key_usage], list(offered))
     if key.metadata.deletion is not None and state is KeyState.PENDING_REPLICA_DELETION:
@@ -216,6 +225,13 @@ def _multi_region(at: Services, key: Key) -> shapes.MultiRegionConfiguration:
         primary_key=told.pop(primary),
         replica_keys=list(told.values()),
     )
+
+
+def expiration_model(valid_to: datetime | None) -> ExpirationModelType:
+    """What the KMS API calls material that expires then, or never."""
+    if valid_to is None:
+        return ExpirationModelType.KEY_MATERIAL_DOES_NOT_EXPIRE
+    return ExpirationModelType.KEY_MATERIAL_EXPIRES
 
 
 def seconds(moment: datetime) -> float:

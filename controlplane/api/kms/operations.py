@@ -17,6 +17,7 @@ from controlplane.api.kms import (
     data_keys,
     encryption,
     grants,
+    imports,
     keys,
     multiregion,
     policies,
@@ -60,6 +61,15 @@ OPERATIONS: Mapping[str, Operation] = {
         _operation("Decrypt", crypto_shapes.DecryptRequest, encryption.decrypt),
         _operation("DeleteAlias", alias_shapes.DeleteAliasRequest, aliases.delete_alias),
         _operation("DeriveSharedSecret", crypto_shapes.DeriveSharedSecretRequest, agreement.derive_shared_secret),
+        _operation(
+            "DeleteImportedKeyMaterial",
+            material_shapes.DeleteImportedKeyMaterialRequest,
+            imports.delete_imported_key_material,
+        ),
+        _operation(
+            "GetParametersForImport", material_shapes.GetParametersForImportRequest, imports.get_parameters_for_import
+        ),
+        _operation("ImportKeyMaterial", material_shapes.ImportKeyMaterialRequest, imports.import_key_material),
         _operation("DescribeKey", key_shapes.DescribeKeyRequest, keys.describe_key),
         _operation("DisableKey", key_shapes.DisableKeyRequest, keys.disable_key),
         _operation("DisableKeyRotation", material_shapes.DisableKeyRotationRequest, rotation.disable_key_rotation),

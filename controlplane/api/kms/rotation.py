@@ -6,9 +6,9 @@ Source of the rules: the AWS KMS API reference of each operation.
 from __future__ import annotations
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms.keys import not_alias, read_marker, seconds, seconds_if, write_marker
+from controlplane.api.kms.keys import expiration_model, not_alias, read_marker, seconds, seconds_if, write_marker
 from controlplane.api.kms.shapes import materials as shapes
-from controlplane.api.kms.shapes.enums import IncludeKeyMaterial, KeyMaterialState, RotationType
+from controlplane.api.kms.shapes.enums import ImportState, IncludeKeyMaterial, KeyMaterialState, RotationType
 from controlplane.api.services import Services
 from controlplane.domain.materials import is_replica
 from controlplane.schema.keys import MaterialState, MaterialStatus, RotationSpec
@@ -103,13 +103,21 @@ async def list_key_rotations(
 
 
 def _entry(record: KeyRecord, present: MaterialStatus) -> shapes.RotationsListEntry:
-    return shapes.RotationsListEntry(
+    imported = present.imported
+    entry = shapes.RotationsListEntry(
         key_id=record.key.status.key_id,
         key_material_id=present.material_id,
         key_material_state=_STATES[present.state],
         rotation_date=None if present.rotated_at is None else seconds(present.rotated_at),
         rotation_type=None if present.rotation_type is None else RotationType(present.rotation_type.value),
     )
+    if imported is not None:
+        entry.import_state = ImportState(imported.state.value)
+        entry.key_material_description = imported.description or None
+        if present.present:
+            entry.expiration_model = expiration_model(imported.valid_to)
+            entry.valid_to = seconds_if(imported.valid_to)
+    return entry
 
 
 _STATES: dict[MaterialState, KeyMaterialState] = {state: KeyMaterialState(state.value) for state in MaterialState}

@@ -18,7 +18,8 @@ ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 # AWS KMS Developer Guide, "Key states of AWS KMS keys" (awsdocs/aws-kms-developer-guide, doc_source/key-state.md), with
-# the operations that came later filled in from the API reference. The marks:
+# the operations that came later filled in from the API reference; that of DeleteImportedKeyMaterial says that a key in
+# PendingDeletion stays in it, so it succeeds there. The marks:
 #   ok  succeeds             ?   depends on the kind of key, or on which of two keys: not the state's business
 #   1   is disabled          2   is pending deletion        4   is not pending deletion
 #   5   is pending import    11  is unavailable             -   cannot occur
@@ -31,7 +32,7 @@ CreateGrant                          ok       1         5              2        
 Decapsulate                          ok       1         5              2                11
 Decrypt                              ok       1         5              2                11
 DeleteAlias                          ok       ok        ok             ok               ok
-DeleteImportedKeyMaterial            ?        ?         ok             2                ?
+DeleteImportedKeyMaterial            ?        ?         ok             ok               ?
 DeriveSharedSecret                   ok       1         5              2                -
 DescribeKey                          ok       ok        ok             ok               ok
 DisableKey                           ok       ok        5              2                ok

@@ -15,6 +15,7 @@ from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
 from controlplane.reconcile.deletion import Deletion
 from controlplane.reconcile.external import External
+from controlplane.reconcile.imported import ImportedMaterials
 from controlplane.reconcile.keys import KeyReconciler, Verdict
 from controlplane.reconcile.keystores import KeyStoreReconciler
 from controlplane.reconcile.principals import PrincipalReconciler
@@ -59,7 +60,8 @@ class World:
             assert await self.lease.take(self.clock.now())
         external = External(self.database, self.calls, self.clock, self.lease)
         deletion = Deletion(self.database, external, self.audit, self.clock)
-        self.keys = KeyReconciler(self.database, self.connections, external, deletion, self.clock)
+        imported = ImportedMaterials(self.database, self.calls, self.audit, self.clock)
+        self.keys = KeyReconciler(self.database, self.connections, external, deletion, imported, self.clock)
         self.key_stores = KeyStoreReconciler(self.database, self.calls, self.clock, self.options_of)
         self.principals = PrincipalReconciler(self.database, self.clock)
 
