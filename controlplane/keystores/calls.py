@@ -74,7 +74,9 @@ class Calls:
         """Open a prepared connection; on any failure it is closed again."""
         try:
             connection.capabilities = await self._run(connection, "open", connection.plugin.open(), OPEN_SECONDS)
-        except (errors.KeysteadError, asyncio.CancelledError):
+        except (errors.KeysteadError, asyncio.CancelledError) as error:
+            if isinstance(error, errors.KeysteadError):
+                self.connections.did_not_open(connection.name, error.message)
             await self.close(connection)
             raise
         return connection.capabilities
@@ -159,13 +161,13 @@ class Calls:
             raise errors.Unsupported(f"key store {store} does not generate data key pairs of {key_spec}")
 
     async def encrypt(self, store: str, ref: MaterialRef, algorithm: Algorithm, plaintext: bytes, aad: bytes) -> bytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(
             connection, "encrypt", connection.plugin.encrypt(ref, algorithm, plaintext, aad), self._use_seconds
         )
 
     async def decrypt(self, store: str, ref: MaterialRef, algorithm: Algorithm, ciphertext: bytes, aad: bytes) -> bytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(
             connection, "decrypt", connection.plugin.decrypt(ref, algorithm, ciphertext, aad), self._use_seconds
         )
@@ -173,19 +175,19 @@ class Calls:
     async def encrypt_gcm(
         self, store: str, ref: MaterialRef, plaintext: bytes, aad: bytes, *, seconds: float = USE_SECONDS
     ) -> GcmCiphertext:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store, seconds)
         return await self._run(connection, "encrypt_gcm", connection.plugin.encrypt_gcm(ref, plaintext, aad), seconds)
 
     async def decrypt_gcm(
         self, store: str, ref: MaterialRef, sealed: GcmCiphertext, aad: bytes, *, seconds: float = USE_SECONDS
     ) -> bytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store, seconds)
         return await self._run(connection, "decrypt_gcm", connection.plugin.decrypt_gcm(ref, sealed, aad), seconds)
 
     async def sign(
         self, store: str, ref: MaterialRef, algorithm: Algorithm, message_type: MessageType, message: bytes
     ) -> bytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(
             connection, "sign", connection.plugin.sign(ref, algorithm, message_type, message), self._use_seconds
         )
@@ -199,42 +201,42 @@ class Calls:
         message: bytes,
         signature: bytes,
     ) -> None:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         call = connection.plugin.verify(ref, algorithm, message_type, message, signature)
         await self._run(connection, "verify", call, self._use_seconds)
 
     async def generate_mac(self, store: str, ref: MaterialRef, algorithm: Algorithm, message: bytes) -> bytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(
             connection, "generate_mac", connection.plugin.generate_mac(ref, algorithm, message), self._use_seconds
         )
 
     async def verify_mac(self, store: str, ref: MaterialRef, algorithm: Algorithm, message: bytes, mac: bytes) -> None:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         await self._run(
             connection, "verify_mac", connection.plugin.verify_mac(ref, algorithm, message, mac), self._use_seconds
         )
 
     async def agree(self, store: str, ref: MaterialRef, peer_public_key: bytes) -> SecretBytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(connection, "agree", connection.plugin.agree(ref, peer_public_key), self._use_seconds)
 
     async def encapsulate(self, store: str, ref: MaterialRef) -> tuple[bytes, SecretBytes]:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(connection, "encapsulate", connection.plugin.encapsulate(ref), self._use_seconds)
 
     async def decapsulate(self, store: str, ref: MaterialRef, ciphertext: bytes) -> SecretBytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(
             connection, "decapsulate", connection.plugin.decapsulate(ref, ciphertext), self._use_seconds
         )
 
     async def random(self, store: str, length: int) -> bytes:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(connection, "random", connection.plugin.random(length), self._use_seconds)
 
     async def generate_key_pair(self, store: str, key_spec: KeySpec) -> KeyPair:
-        connection = self._admitted(store)
+        connection = self._found(store) or await self._arrived(store)
         return await self._run(
             connection, "generate_key_pair", connection.plugin.generate_key_pair(key_spec), self._change_seconds
         )
@@ -246,6 +248,19 @@ class Calls:
         return self._admitted(store)
 
     # ---- the manners -----------------------------------------------------------------------------------------------
+
+    def _found(self, store: str) -> Connection | None:
+        """The open connection for a use, or None if there is none yet."""
+        connection = self.connections.find(store)
+        if connection is not None:
+            connection.breaker.admit(store)
+        return connection
+
+    async def _arrived(self, store: str, seconds: float | None = None) -> Connection:
+        """The same once it is open: this process may be just about to open what another one connected."""
+        connection = await self.connections.arrival(store, self._use_seconds if seconds is None else seconds)
+        connection.breaker.admit(store)
+        return connection
 
     def _admitted(self, store: str) -> Connection:
         connection = self.connections.get(store)

@@ -84,6 +84,8 @@ class Connections:
         self._state_of = state_of
         self._clock = clock
         self._open: dict[str, Connection] = {}
+        self._arrivals: dict[str, set[asyncio.Future[Connection]]] = {}
+        self._did_not_open: dict[str, str] = {}
 
     def prepare(self, name: str, store_type: str, options: dict[str, Any]) -> Connection:
         """A connection that is not open yet. Raises :class:`KeyStoreFailure` if the options are wrong."""
@@ -103,6 +105,39 @@ class Connections:
     def install(self, connection: Connection) -> None:
         """Make an opened connection the one in use."""
         self._open[connection.name] = connection
+        self._did_not_open.pop(connection.name, None)
+        for waiter in self._arrivals.pop(connection.name, ()):
+            if not waiter.done():
+                waiter.set_result(connection)
+
+    def did_not_open(self, name: str, why: str) -> None:
+        """Nobody needs to wait for this store now; ``why`` is for people."""
+        self._did_not_open[name] = why
+        for waiter in self._arrivals.pop(name, ()):
+            if not waiter.done():
+                waiter.set_exception(self._absent(name))
+
+    async def arrival(self, name: str, seconds: float) -> Connection:
+        """The open connection, waiting for it if this process has not tried to open it yet.
+
+        Right after a start, or after another process connected the store, a request may be here before the connection.
+        Raises :class:`KeyStoreUnavailable`.
+        """
+        connection = self._open.get(name)
+        if connection is not None:
+            return connection
+        if name in self._did_not_open:
+            raise self._absent(name)
+        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        waiters = self._arrivals.setdefault(name, set())
+        waiters.add(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                return await waiter
+        except TimeoutError:
+            raise self._absent(name) from None
+        finally:
+            waiters.discard(waiter)
 
     def find(self, name: str) -> Connection | None:
         return self._open.get(name)
@@ -111,11 +146,17 @@ class Connections:
         """The open connection, or :class:`KeyStoreUnavailable`."""
         connection = self._open.get(name)
         if connection is None:
-            raise KeyStoreUnavailable(f"key store {name} is not connected", reason="Disconnected")
+            raise self._absent(name)
         return connection
+
+    def _absent(self, name: str) -> KeyStoreUnavailable:
+        why = self._did_not_open.get(name)
+        message = f"key store {name} is not connected" + (f": {why}" if why else "")
+        return KeyStoreUnavailable(message, reason="Disconnected")
 
     def take(self, name: str) -> Connection | None:
         """Remove a connection from use, so that it can be closed."""
+        self._did_not_open.pop(name, None)
         return self._open.pop(name, None)
 
     def names(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Runs the reconciler: holds the lease, follows the change feed, feeds workers, resyncs, drains.
 
-Who calls it: the composition root. Guarantees: only the holder of the lease reconciles; after a start every object is
+Who calls it: the composition root. Guarantees: only the holder of the lease reconciles, and every other process keeps
+connections of its own meanwhile (``follower``); after a start every object is
 looked at once; a change is picked up at once in this process and within a tenth of a second from another; what falls
 due by the wall clock is looked at within a second, also if it fell due while the process was down, and a clock that
 jumps back makes nothing due; :meth:`Runtime.stop` lets running passes finish within its deadline.
@@ -22,6 +23,7 @@ from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
 from controlplane.reconcile.deletion import Deletion
 from controlplane.reconcile.external import External
+from controlplane.reconcile.follower import Follower
 from controlplane.reconcile.imported import ImportedMaterials
 from controlplane.reconcile.keys import KeyReconciler, Verdict
 from controlplane.reconcile.keystores import KeyStoreReconciler
@@ -71,6 +73,7 @@ class Runtime:
         self._keys = KeyReconciler(database, calls.connections, external, deletion, imported, clock)
         self._key_stores = KeyStoreReconciler(database, calls, clock, options_of)
         self._principals = PrincipalReconciler(database, clock)
+        self._follower = Follower(database, calls, signal, options_of)
         self._due: list[tuple[datetime, str]] = []
         self._due_at: dict[str, datetime] = {}
         """The one due time of each key that counts; older entries of the heap are passed over."""
@@ -111,8 +114,14 @@ class Runtime:
 
     async def _lead(self) -> None:
         # The lock is another process's; nothing in this process can be waited for instead.
-        while not await self._take_lease():  # noqa: ASYNC110
-            await asyncio.sleep(LEASE_RETRY_SECONDS)
+        if not await self._take_lease():
+            following = asyncio.create_task(self._follower.run(), name="reconcile-follow")
+            try:
+                while not await self._take_lease():  # noqa: ASYNC110
+                    await asyncio.sleep(LEASE_RETRY_SECONDS)
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
         log.info("reconciler leads", epoch=self.lease.epoch)
         for number in range(WORKERS):
             self._workers.append(asyncio.create_task(self._work(), name=f"reconcile-worker-{number}"))

@@ -635,10 +635,6 @@ def test_two_servers_keep_journals_that_both_verify(two: tuple[Server, Server]) 
     assert len(result.heads) == 2
 
 
-@pytest.mark.xfail(
-    reason="DEFECT: only the leader's reconciler opens key stores, so other processes cannot use their keys",
-    raises=ClientError,
-)
 def test_a_key_on_a_device_works_through_the_server_that_does_not_lead(
     two: tuple[Server, Server], tmp_path: Path
 ) -> None:
