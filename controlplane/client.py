@@ -24,6 +24,14 @@ from yarl import URL
 
 from controlplane.errors import InvalidInput, InvalidSpec, KeysteadError, Problem, Unauthenticated
 from controlplane.schema.browse import Access, KeyRows, KeySort, Summary, Verdict
+from controlplane.schema.credentials import (
+    AccessKeyChange,
+    AccessKeyInfo,
+    IssuedAccessKey,
+    IssuedToken,
+    TokenInfo,
+    TokenRequest,
+)
 from controlplane.schema.documents import Document
 from controlplane.schema.events import EventPage
 from controlplane.schema.keys import RefusedUse
@@ -281,6 +289,39 @@ class Client:
     async def _plain_name(self, name: str) -> str:
         return (await self.get(Kind.KEY, name)).metadata.name if _is_reference(name) else name
 
+    # ---- credentials -----------------------------------------------------------------------------------------------
+
+    async def create_access_key(self, principal: str) -> IssuedAccessKey:
+        """A new access key of a principal, with its secret: the only time it is told."""
+        return await self._ask("POST", f"{_of_principal(principal)}/access-keys", IssuedAccessKey, b"")
+
+    async def access_keys(self, principal: str) -> list[AccessKeyInfo]:
+        return await self._ask("GET", f"{_of_principal(principal)}/access-keys", list[AccessKeyInfo])
+
+    async def switch_access_key(self, principal: str, access_key_id: str, *, active: bool) -> AccessKeyInfo:
+        """Let an access key sign, or not."""
+        path = f"{_of_principal(principal)}/access-keys/{_segment(access_key_id)}"
+        return await self._ask("PUT", path, AccessKeyInfo, msgspec.json.encode(AccessKeyChange(active=active)))
+
+    async def delete_access_key(self, principal: str, access_key_id: str) -> AccessKeyInfo:
+        """Take an access key away for ever."""
+        path = f"{_of_principal(principal)}/access-keys/{_segment(access_key_id)}"
+        return await self._ask("DELETE", path, AccessKeyInfo)
+
+    async def create_token(
+        self, principal: str, description: str = "", *, expires_in_days: int | None = None
+    ) -> IssuedToken:
+        """A new bearer token of a principal: the only time it is told."""
+        asked = TokenRequest(description=description, expires_in_days=expires_in_days)
+        return await self._ask("POST", f"{_of_principal(principal)}/tokens", IssuedToken, msgspec.json.encode(asked))
+
+    async def tokens(self, principal: str) -> list[TokenInfo]:
+        return await self._ask("GET", f"{_of_principal(principal)}/tokens", list[TokenInfo])
+
+    async def revoke_token(self, principal: str, token_id: str) -> TokenInfo:
+        """Take a bearer token away for ever."""
+        return await self._ask("DELETE", f"{_of_principal(principal)}/tokens/{_segment(token_id)}", TokenInfo)
+
     # ---- the server ------------------------------------------------------------------------------------------------
 
     async def server(self) -> ServerInfo:
@@ -511,6 +552,10 @@ def _loopback(url: str) -> bool:
 def _is_reference(name: str) -> bool:
     """Whether this is ``alias/NAME`` or an ARN, which no path segment carries through every server and proxy."""
     return "/" in name or ":" in name
+
+
+def _of_principal(name: str) -> str:
+    return f"/v1/{COLLECTIONS[Kind.PRINCIPAL]}/{_segment(name)}"
 
 
 def _segment(name: str) -> str:

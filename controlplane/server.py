@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 import socket
 import ssl
@@ -25,8 +24,9 @@ import structlog
 import uvicorn
 
 from controlplane.access.authentication import ADMIN_PRINCIPAL, Authenticator
+from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
-from controlplane.access.sealing import Purpose, Sealer
+from controlplane.access.sealing import Sealer
 from controlplane.api.app import Doors
 from controlplane.api.services import Services
 from controlplane.clock import Clock
@@ -35,11 +35,12 @@ from controlplane.errors import KeysteadError, StartupRefused
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
 from controlplane.reconcile.runtime import Runtime
+from controlplane.schema.credentials import TokenRequest
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus, PrincipalType
 from controlplane.settings import Settings
-from controlplane.store import facts, objects, people
+from controlplane.store import facts, objects
 from controlplane.store.audit import AuditJournal
 from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
@@ -49,7 +50,7 @@ from controlplane.usage.attestations import Attestations
 from controlplane.usage.imports import Imports
 from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Usage
-from plugins.sdk import PluginState, SecretBytes
+from plugins.sdk import PluginState
 
 DATABASE_FILE: Final = "keystead.db"
 AUDIT_DIRECTORY: Final = "audit"
@@ -169,6 +170,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             attestations=attestations,
             imports=Imports(database, calls, clock),
             grant_tokens=grant_tokens,
+            credentials=Credentials(database, sealer),
             look_at=runtime.look_at,
             stopping=asyncio.Event(),
         )
@@ -200,25 +202,13 @@ async def provision(settings: Settings, *, clock: Clock | None = None) -> Issued
         await _open_standard(database, calls, settings, clock)
         sealer = Sealer(database, calls)
         await sealer.open()
-        issued = Issued(
-            access_key_id="AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16)),
-            secret_access_key=secrets.token_urlsafe(30),
-            token=secrets.token_urlsafe(32),
-        )
         await _ensure_administrator(database, settings, clock)
-        sealed = await sealer.seal(
-            Purpose.ACCESS_KEY, issued.access_key_id, SecretBytes(issued.secret_access_key.encode())
-        )
         now = clock.now()
         await database.write(lambda tx: facts.put_once(tx, "account", settings.account))
-        await database.write(
-            lambda tx: people.add_access_key(
-                tx, access_key_id=issued.access_key_id, principal=ADMIN_PRINCIPAL, sealed_secret=sealed, now=now
-            )
-        )
-        await database.write(
-            lambda tx: people.add_bearer_token(tx, token=issued.token, principal=ADMIN_PRINCIPAL, now=now)
-        )
+        issuing = Credentials(database, sealer)
+        access_key = await issuing.issue_access_key(ADMIN_PRINCIPAL, now)
+        token = await issuing.issue_token(ADMIN_PRINCIPAL, TokenRequest(description="made with this server"), now)
+        issued = Issued(access_key.access_key_id, access_key.secret_access_key, token.token)
     except KeysteadError as error:
         raise StartupRefused(error.message) from None
     finally:

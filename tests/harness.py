@@ -107,6 +107,19 @@ class Refused(NamedTuple):
     status: int
 
 
+class Person(NamedTuple):
+    """A declared user with credentials."""
+
+    name: str
+    access_key_id: str
+    secret: str
+    token: str
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:iam::{ACCOUNT}:user/{self.name}"
+
+
 class Server:
     """One server process on one data directory. ``start`` it; ``stop`` it well or ``kill`` it; ``start`` it again."""
 
@@ -347,6 +360,19 @@ class Server:
         applied = self.ok("POST", f"/v1/plans/{plan['id']}/apply")
         self.converged(spec_set)
         return applied
+
+    def person(self, name: str, *statements: Mapping[str, Any], **spec: Any) -> Person:
+        """Declare a user whose identity policy has these statements, and give it an access key and a token."""
+        text = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        policies = {"policies": {"own": {"document": text}}} if statements else {}
+        self.ok("PUT", f"/v1/principals/{name}", document("Principal", name, **policies, **spec))
+        key = self.ok("POST", f"/v1/principals/{name}/access-keys")
+        token = self.ok("POST", f"/v1/principals/{name}/tokens")
+        return Person(name, key["accessKeyId"], key["secretAccessKey"], token["token"])
+
+    def kms_of(self, person: Person, region: str = REGION, **more: Any) -> Any:
+        """A boto3 client of a person."""
+        return self.kms(region, person.access_key_id, person.secret, **more)
 
     def converged(self, spec_set: str, *, seconds: float = 60.0) -> None:
         eventually(

@@ -24,7 +24,7 @@ from controlplane.errors import StoreDamaged, Unauthenticated
 from controlplane.schema.meta import Principal
 from controlplane.schema.principals import PrincipalType
 from controlplane.settings import DevCredentials
-from controlplane.store import people
+from controlplane.store import credentials
 from controlplane.store.catalog import Bounded, Catalog
 from controlplane.store.database import Database
 from plugins.sdk import SecretBytes
@@ -34,7 +34,7 @@ ADMIN_PRINCIPAL: Final = "admin"
 
 
 class _Opened(msgspec.Struct):
-    row: people.AccessKey
+    row: credentials.AccessKey
     credential: Credential
     data_version: int
 
@@ -54,6 +54,7 @@ class Authenticator:
         dev: DevCredentials | None = None,
     ) -> None:
         self._database = database
+        self._clock = clock
         self._catalog = catalog
         self._sealer = sealer
         self._account = account
@@ -98,7 +99,7 @@ class Authenticator:
                 f"Credential should be scoped to a valid region; this server has {', '.join(sorted(self._regions))}.",
                 kind="InvalidSignature",
             )
-        identity = self._identity(verified.credential.principal)
+        identity = self._identity(self._principal(verified.credential))
         return Caller(identity, verified.region, request_id, source, secure, user_agent)
 
     def bearer(
@@ -116,18 +117,20 @@ class Authenticator:
             raise Unauthenticated("send the header Authorization: Bearer TOKEN")
         self._catalog.refresh()
         if self._dev is not None and hmac.compare_digest(token.encode(), self._dev.token.encode()):
-            name: str | None = ADMIN_PRINCIPAL
+            principal = self._catalog.principal_named(ADMIN_PRINCIPAL)
         else:
-            name = self._database.read(lambda tx: people.find_bearer_token(tx, token))
-        if name is None:
-            raise Unauthenticated("the bearer token is not known", kind="UnrecognizedClient")
-        return Caller(self._identity(name), self._home_region, request_id, source, secure, user_agent)
+            found = self._database.read(lambda tx: credentials.find_token(tx, token))
+            if found is None:
+                raise Unauthenticated("the bearer token is not known", kind="UnrecognizedClient")
+            if found.expires_at is not None and self._clock.time() >= found.expires_at:
+                raise Unauthenticated("the bearer token has expired", kind="ExpiredToken")
+            principal = self._catalog.principal(found.uid)
+        return Caller(self._identity(principal), self._home_region, request_id, source, secure, user_agent)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _identity(self, name: str) -> Identity:
+    def _identity(self, principal: Principal | None) -> Identity:
         """A principal that exists now."""
-        principal = self._catalog.principal(name)
         if principal is None or principal.metadata.deletion is not None:
             raise Unauthenticated("The security token included in the request is invalid.", kind="UnrecognizedClient")
         at = (principal.metadata.uid, principal.metadata.generation)
@@ -136,6 +139,11 @@ class Authenticator:
             known = identity_of(principal, self._account)
             self._identities.put(at, known)
         return known
+
+    def _principal(self, credential: Credential) -> Principal | None:
+        if self._dev is not None and credential is self._dev_credential:
+            return self._catalog.principal_named(ADMIN_PRINCIPAL)
+        return self._catalog.principal(credential.principal)
 
     async def _prepare(self, access_key_id: str) -> None:
         """Have the credential of an access key ready for the verifier, which does no I/O."""
@@ -146,7 +154,7 @@ class Authenticator:
         opened = self._opened.get(access_key_id)
         if opened is not None and opened.data_version == version:
             return
-        row = self._database.read(lambda tx: people.find_access_key(tx, access_key_id))
+        row = self._database.read(lambda tx: credentials.find_access_key(tx, access_key_id))
         if row is None:
             self._opened.drop(access_key_id)
         elif opened is not None and opened.row == row:
@@ -155,7 +163,7 @@ class Authenticator:
             secret = await self._sealer.unseal(Purpose.ACCESS_KEY, access_key_id, row.sealed_secret)
             if secret is None:
                 raise StoreDamaged(f"the secret of access key {access_key_id} does not open; restore it from a backup")
-            credential = Credential(access_key_id, secret, row.principal, active=row.active)
+            credential = Credential(access_key_id, secret, row.uid, active=row.active)
             self._opened.put(access_key_id, _Opened(row, credential, version))
 
     def _lookup(self, access_key_id: str) -> Credential | None:

@@ -58,7 +58,7 @@ _TOKEN_EXPIRED = "The security token included in the request is expired"  # noqa
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """An access key as the store knows it. ``principal`` is an ARN; ``expires_at`` is in seconds since the epoch.
+    """An access key as the store knows it. ``principal`` is a uid; ``expires_at`` is in seconds since the epoch.
 
     A credential with a ``session_token`` is temporary: requests must carry exactly that token. One without is
     permanent: requests must carry none.

@@ -21,6 +21,7 @@ from controlplane.api.kms.door import MAX_BODY, Answer, KmsDoor
 from controlplane.api.problems import to_problem
 from controlplane.api.reconciliation.actions import ActionsController
 from controlplane.api.reconciliation.browse import BrowseController
+from controlplane.api.reconciliation.credentials import CredentialsController
 from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
 from controlplane.api.reconciliation.guard import BearerMiddleware
 from controlplane.api.reconciliation.objects import ObjectsController
@@ -104,7 +105,14 @@ def rest_app(services: Services) -> Litestar:
 
     v1 = Router(
         path="/v1",
-        route_handlers=[PlansController, StreamController, BrowseController, ActionsController, ObjectsController],
+        route_handlers=[
+            PlansController,
+            StreamController,
+            BrowseController,
+            ActionsController,
+            CredentialsController,
+            ObjectsController,
+        ],
         middleware=[authenticated],
     )
     return Litestar.from_config(

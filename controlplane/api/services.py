@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.access.authentication import Authenticator
+from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
 from controlplane.clock import Clock
 from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
@@ -43,6 +44,7 @@ class Services(msgspec.Struct, frozen=True):
     attestations: Attestations
     imports: Imports
     grant_tokens: GrantTokens
+    credentials: Credentials
     look_at: Callable[[Kind, str], None]
     """Ask the reconciler to look at one object now."""
     stopping: asyncio.Event

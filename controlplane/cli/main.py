@@ -47,6 +47,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Desired state", "commands": ["validate", "plan", "apply", "schema"]},
         {"name": "Objects", "commands": ["get", "describe"]},
         {"name": "Keys", "commands": ["enable", "disable", "rotate", "make-primary", "delete", "cancel-deletion"]},
+        {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Servers", "commands": ["dev", "init", "serve"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
@@ -68,6 +69,8 @@ _paths = click.argument(
     help="Files, directories, or -.",
 )
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+_principal = click.argument("principal", help="The name of a user.")
+_access_key_id = click.argument("access_key_id", help="As `keystead access-key list` shows it.")
 _name = click.argument("name", help="A name, key id, alias/NAME or ARN.")
 
 
@@ -285,6 +288,101 @@ def delete(name: str, window_days: int | None, yes: bool, url: str | None, as_js
 def cancel_deletion(name: str, url: str | None, as_json: bool) -> int:
     """Keep a key that is pending deletion."""
     return _act("cancel-deletion", name, url, as_json)
+
+
+# ---- credentials -----------------------------------------------------------------------------------------------------
+
+
+@keystead.group("access-key")
+def access_key() -> None:
+    """Access keys of principals, for signed requests."""
+
+
+@access_key.command("create")
+@_principal
+@_client_options
+def create_access_key(principal: str, url: str | None, as_json: bool) -> int:
+    """Make an access key. Its secret is shown once."""
+    return _credentials("create_access_key", principal, url, as_json)
+
+
+@access_key.command("list")
+@_principal
+@_client_options
+def list_access_keys(principal: str, url: str | None, as_json: bool) -> int:
+    """Show the access keys of a principal, without secrets."""
+    return _credentials("list_access_keys", principal, url, as_json)
+
+
+@access_key.command("disable")
+@_principal
+@_access_key_id
+@_client_options
+def disable_access_key(principal: str, access_key_id: str, url: str | None, as_json: bool) -> int:
+    """Have an access key sign nothing, until it is enabled."""
+    return _credentials("switch_access_key", principal, url, as_json, access_key_id=access_key_id, active=False)
+
+
+@access_key.command("enable")
+@_principal
+@_access_key_id
+@_client_options
+def enable_access_key(principal: str, access_key_id: str, url: str | None, as_json: bool) -> int:
+    """Let an access key sign again."""
+    return _credentials("switch_access_key", principal, url, as_json, access_key_id=access_key_id, active=True)
+
+
+@access_key.command("delete")
+@_principal
+@_access_key_id
+@_client_options
+def delete_access_key(principal: str, access_key_id: str, url: str | None, as_json: bool) -> int:
+    """Take an access key away for ever."""
+    return _credentials("delete_access_key", principal, url, as_json, access_key_id=access_key_id)
+
+
+@keystead.group()
+def token() -> None:
+    """Bearer tokens of principals, for this command and the reconciliation API."""
+
+
+@token.command("create")
+@_principal
+@click.option("--description", default="", metavar="TEXT", help="What it is for; shown in lists.")
+@click.option(
+    "--expires-in-days", type=click.IntRange(1, 3650), metavar="DAYS", help="Without it, the token lasts until revoked."
+)
+@_client_options
+def create_token(principal: str, description: str, expires_in_days: int | None, url: str | None, as_json: bool) -> int:
+    """Make a token. It is shown once."""
+    return _credentials(
+        "create_token", principal, url, as_json, description=description, expires_in_days=expires_in_days
+    )
+
+
+@token.command("list")
+@_principal
+@_client_options
+def list_tokens(principal: str, url: str | None, as_json: bool) -> int:
+    """Show the tokens of a principal: ids and dates."""
+    return _credentials("list_tokens", principal, url, as_json)
+
+
+@token.command("revoke")
+@_principal
+@click.argument("token_id", help="As `keystead token list` shows it.")
+@_client_options
+def revoke_token(principal: str, token_id: str, url: str | None, as_json: bool) -> int:
+    """Take a token away for ever."""
+    return _credentials("revoke_token", principal, url, as_json, token_id=token_id)
+
+
+def _credentials(command: str, principal: str, url: str | None, as_json: bool, **options: Any) -> int:
+    from controlplane.cli import credentials as commands
+    from controlplane.cli.output import Output
+
+    code: int = getattr(commands, command)(principal, output=Output(json=as_json), url=url, **options)
+    return code
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from controlplane.schema.keystores import DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import CONNECTION_FINALIZER, SPEC_TYPES, AnyObject, Desired, Key, Kind
 from controlplane.schema.plans import Action, Applied, AppliedObject, Plan, PlannedChange
 from controlplane.schema.principals import PrincipalStatus
-from controlplane.store import keys, objects, plans
+from controlplane.store import credentials, keys, objects, plans
 from controlplane.store.database import Tx
 
 
@@ -103,6 +103,7 @@ def carry_out(
         if change.action is Action.UPDATE and isinstance(present, Key) and isinstance(spec, DesiredKey):
             # Aliases may move between keys of one plan: release them all before any is taken.
             objects.release_aliases(tx, present.metadata.uid, sorted(set(present.spec.aliases) - set(spec.aliases)))
+    administrators = credentials.administrators(tx)
     written = []
     # Key stores first, so that keys find theirs, then replicas behind their primaries; removals last.
     for change in sorted(plan.changes, key=lambda change: _order(change, desired)):
@@ -115,6 +116,7 @@ def carry_out(
                 kind=done.kind, name=done.metadata.name, uid=done.metadata.uid, generation=done.metadata.generation
             )
         )
+    credentials.keep_an_administrator(administrators, credentials.administrators(tx))
     return Applied(plan_id=plan.id, spec_set=plan.spec_set, objects=tuple(written))
 
 
@@ -208,6 +210,7 @@ def remove(tx: Tx, change: PlannedChange, by: str, now: datetime) -> AnyObject:
     if change.kind is Kind.KEY_STORE:
         request = msgspec.structs.replace(deletion_request(now, 7, by), due_at=now, window_days=0)
         return objects.replace(tx, uid, now=now, deletion=request)
-    gone = objects.require(tx, uid)
+    gone, administrators = objects.require(tx, uid), credentials.administrators(tx)
     objects.remove(tx, uid)
+    credentials.keep_an_administrator(administrators, credentials.administrators(tx))
     return gone

@@ -25,7 +25,7 @@ from controlplane.schema.keystores import STANDARD, DesiredKeyStore
 from controlplane.schema.meta import AnyObject, Desired, Key, KeyStore, Kind
 from controlplane.schema.plans import FORMAT_VERSION, Action, Counts, FieldPlan, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import DesiredPrincipal
-from controlplane.store import keys, objects
+from controlplane.store import credentials, keys, objects
 from controlplane.store.database import Tx
 
 PLAN_LIFETIME: Final = timedelta(hours=1)
@@ -88,6 +88,7 @@ def make_plan(
             if isinstance(desire.spec, DesiredKey) and live.find(Kind.KEY, desire.name) is None
         )
         changes.extend(_pruned(tx, spec_set, declared, newcomers))
+    changes = _keeping_an_administrator(tx, changes, desires)
     plan = Plan(
         format_version=FORMAT_VERSION,
         id=around.plan_id,
@@ -378,6 +379,28 @@ def _removal(tx: Tx, present: AnyObject, newcomers: Counter[str]) -> PlannedChan
                 "a key store leaves when its last key has been destroyed",
             )
     return change
+
+
+def _keeping_an_administrator(tx: Tx, changes: list[PlannedChange], desires: Sequence[Desire]) -> list[PlannedChange]:
+    """Block what would leave nobody who can come in and may change things."""
+    present = credentials.administrators(tx)
+    wanted = {desire.name: desire.spec for desire in desires if isinstance(desire.spec, DesiredPrincipal)}
+
+    def administers(change: PlannedChange) -> bool:
+        return change.action is Action.UPDATE and wanted[change.name].administrator
+
+    of_people = [change for change in changes if change.kind is Kind.PRINCIPAL and change.action is not Action.BLOCKED]
+    lost = {change.uid for change in of_people if change.uid in present and not administers(change)}
+    gained = any(administers(change) and credentials.can_come_in(tx, change.uid or "") for change in of_people)
+    if not lost or gained or present.keys() - lost:
+        return changes
+    message = "it is the last administrator with a credential that lasts; declare another one and give it one first"
+    return [
+        msgspec.structs.replace(change, action=Action.BLOCKED, reason=PlanReason.LAST_ADMINISTRATOR, message=message)
+        if change in of_people and change.uid in lost
+        else change
+        for change in changes
+    ]
 
 
 def _field(change: FieldChange, kind: Kind) -> FieldPlan:

@@ -48,6 +48,7 @@ _CANNOT: Final = {
     PlanReason.KEY_STATE: "it cannot be scheduled for deletion",
     PlanReason.KEYS_IN_STORE: "it cannot be deleted",
     PlanReason.STORE_NOT_FOUND: "it cannot be created",
+    PlanReason.LAST_ADMINISTRATOR: "it has to stay an administrator",
 }
 _REMEDIES: Final = {
     PlanReason.IMMUTABLE_FIELD: "declare a second one under another name; for a key, then move its alias there",
@@ -59,6 +60,7 @@ _REMEDIES: Final = {
     PlanReason.KEYS_IN_STORE: "delete its keys first; it can go when the last one is destroyed",
     PlanReason.ALIAS_TAKEN: "take the alias from there first",
     PlanReason.STORE_NOT_FOUND: "declare its key store, or use the key store standard",
+    PlanReason.LAST_ADMINISTRATOR: "declare another administrator and give it an access key or a token first",
 }
 """Where the plan brings none: its messages have the form ``cause; remedy``."""
 

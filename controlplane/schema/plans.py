@@ -42,6 +42,7 @@ class PlanReason(StrEnum):
     KEYS_IN_STORE = "KeysInStore"
     ALIAS_TAKEN = "AliasTaken"
     STORE_NOT_FOUND = "StoreNotFound"
+    LAST_ADMINISTRATOR = "LastAdministrator"
 
 
 class FieldPlan(Frozen):

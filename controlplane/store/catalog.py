@@ -82,6 +82,7 @@ class Catalog:
         self._grants: Bounded[str, dict[str, tuple[Grant, ...]]] = Bounded(limit)
         self._key_stores: dict[str, KeyStore] = {}
         self._principals: Bounded[str, Principal] = Bounded(limit)
+        self._principal_uids: Bounded[str, str] = Bounded(limit)
         self.data_version = -1
         """SQLite's data version at the last refresh: whoever keeps something else in memory compares it."""
         self._seen = 0
@@ -109,6 +110,7 @@ class Catalog:
                 self._key_stores.pop(change.name, None)
             else:
                 self._principals.clear()
+                self._principal_uids.clear()
 
     def key(self, region: str, key_id: str) -> KeyRecord | None:
         """A key by Region and key id."""
@@ -153,15 +155,24 @@ class Catalog:
                 self._key_stores[name] = found
         return found
 
-    def principal(self, name: str) -> Principal | None:
-        """A principal by name."""
-        found = self._principals.get(name)
+    def principal(self, uid: str) -> Principal | None:
+        """A principal by uid."""
+        found = self._principals.get(uid)
         if found is None:
-            found = cast(
-                "Principal | None", self._database.read(lambda tx: objects.get_named(tx, Kind.PRINCIPAL, name))
-            )
+            found = cast("Principal | None", self._database.read(lambda tx: objects.get(tx, uid)))
             if found is not None:
-                self._principals.put(name, found)
+                self._principals.put(uid, found)
+        return found
+
+    def principal_named(self, name: str) -> Principal | None:
+        """A principal by name."""
+        uid = self._principal_uids.get(name)
+        if uid is not None:
+            return self.principal(uid)
+        found = cast("Principal | None", self._database.read(lambda tx: objects.get_named(tx, Kind.PRINCIPAL, name)))
+        if found is not None:
+            self._principal_uids.put(name, found.metadata.uid)
+            self._principals.put(found.metadata.uid, found)
         return found
 
     def _remember(self, record: KeyRecord, place: tuple[str, str]) -> None:
@@ -177,6 +188,7 @@ class Catalog:
         self._grants.clear()
         self._key_stores.clear()
         self._principals.clear()
+        self._principal_uids.clear()
 
     @staticmethod
     def _load_key(tx: sqlite3.Connection, region: str, key_id: str) -> KeyRecord | None:

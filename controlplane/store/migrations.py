@@ -156,3 +156,33 @@ def m008_imports(db: Database) -> None:
     )
     db.conn.execute("CREATE INDEX imports_uid ON imports (uid, id)")
     db.conn.execute("CREATE INDEX imports_valid_to ON imports (valid_to) WHERE sealed IS NOT NULL")
+
+
+@MIGRATIONS()
+def m009_credentials(db: Database) -> None:
+    """Credentials belong to a uid, not to a name that another principal can have later."""
+    db.conn.execute(
+        """CREATE TABLE bearer_tokens (
+             digest BLOB PRIMARY KEY, token_id TEXT NOT NULL UNIQUE, uid TEXT NOT NULL REFERENCES objects (uid),
+             description TEXT NOT NULL, created_at REAL NOT NULL, expires_at REAL) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """INSERT INTO bearer_tokens
+           SELECT t.digest, lower(hex(randomblob(8))), o.uid, '', t.created_at, NULL
+           FROM tokens_bearer t JOIN objects o ON o.kind = 'Principal' AND o.name = t.principal"""
+    )
+    db.conn.execute("DROP TABLE tokens_bearer")
+    db.conn.execute("CREATE INDEX bearer_tokens_uid ON bearer_tokens (uid)")
+    db.conn.execute(
+        """CREATE TABLE access_keys_of (
+             access_key_id TEXT PRIMARY KEY, uid TEXT NOT NULL REFERENCES objects (uid), sealed_secret BLOB NOT NULL,
+             active INTEGER NOT NULL, created_at REAL NOT NULL) WITHOUT ROWID"""
+    )
+    db.conn.execute(
+        """INSERT INTO access_keys_of
+           SELECT k.access_key_id, o.uid, k.sealed_secret, k.active, k.created_at
+           FROM access_keys k JOIN objects o ON o.kind = 'Principal' AND o.name = k.principal"""
+    )
+    db.conn.execute("DROP TABLE access_keys")
+    db.conn.execute("ALTER TABLE access_keys_of RENAME TO access_keys")
+    db.conn.execute("CREATE INDEX access_keys_uid ON access_keys (uid)")

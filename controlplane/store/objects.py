@@ -38,6 +38,8 @@ _decode_status = {kind: msgspec.json.Decoder(status_type).decode for kind, statu
 
 COLUMNS = "kind, metadata, spec, status"
 MAX_TOMBSTONES = 10_000
+_BELONGINGS = ("aliases", "grants", "access_keys", "bearer_tokens", "refused_uses", "last_uses", "imports")
+"""Tables whose rows go with their object."""
 
 
 class AliasRow(msgspec.Struct, frozen=True):
@@ -336,12 +338,9 @@ def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = Non
         raise Conflict(
             f"{present.kind} {meta.name} is at version {meta.resource_version}, not {expect_version}: read it again"
         )
-    tx.execute("DELETE FROM aliases WHERE uid = ?", (uid,))
-    tx.execute("DELETE FROM grants WHERE uid = ?", (uid,))
-    tx.execute("DELETE FROM refused_uses WHERE uid = ?", (uid,))
+    for table in _BELONGINGS:
+        tx.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))
     keyindex.forget(tx, uid)
-    tx.execute("DELETE FROM last_uses WHERE uid = ?", (uid,))
-    tx.execute("DELETE FROM imports WHERE uid = ?", (uid,))
     tx.execute("DELETE FROM objects WHERE uid = ?", (uid,))
     version = _next_version(tx)
     tx.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (version, present.kind.value, uid, meta.name))

@@ -17,7 +17,7 @@ from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyS
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Action, Applied, Plan, PlannedChange
 from controlplane.schema.principals import DesiredPrincipal
-from controlplane.store import keys, objects
+from controlplane.store import credentials, keys, objects
 from controlplane.store.database import Database, Tx
 
 T = TypeVar("T")
@@ -124,6 +124,11 @@ class Planning:
         """A change past every plan, as through the KMS API."""
         uid, now = self.get(name).metadata.uid, self.clock.now()
         await self.write(lambda tx: keys.change(tx, uid, now, **fields))
+
+    async def give_token(self, name: str) -> None:
+        """A bearer token for a principal, past every plan."""
+        uid, now = self.get(name, Kind.PRINCIPAL).metadata.uid, self.clock.now()
+        await self.write(lambda tx: credentials.add_token(tx, token=name, token_id=name, uid=uid, now=now))
 
     async def replace(self, found: AnyObject, **fields: Any) -> None:
         now = self.clock.now()

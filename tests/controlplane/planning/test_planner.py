@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from controlplane.errors import InvalidSpec
+from controlplane.errors import Blocked, InvalidSpec
 from controlplane.planning import apply
 from controlplane.schema.keys import DeletionSpec, KeySpec, KeyUsage, Origin, PolicySource
 from controlplane.schema.keystores import STANDARD, DesiredKeyStore
@@ -240,6 +240,25 @@ async def test_an_alias_moves_within_a_set(planning: Planning) -> None:
     assert told(plan) == {"new": (Action.CREATE, "Declared"), "old": (Action.UPDATE, "SpecChanged")}
 
 
+async def test_the_last_administrator_who_can_come_in_stays(planning: Planning) -> None:
+    people = [person("a", administrator=True), person("b", administrator=True), person("c")]
+    await planning.declare(*people)
+    assert told(await planning.plan()) == dict.fromkeys("abc", (Action.DELETE, "RemovedFromSet")), "nobody can"
+    await planning.give_token("a")
+    await planning.give_token("c")
+    blocked = (Action.BLOCKED, "LastAdministrator")
+    removed, update = (Action.DELETE, "RemovedFromSet"), (Action.UPDATE, "SpecChanged")
+    assert told(await planning.plan(*people[1:])) == {"a": blocked}
+    assert told(await planning.plan(person("a"), *people[1:])) == {"a": blocked}
+    assert told(await planning.plan(person("a", description="d", administrator=True), *people[1:])) == {"a": update}
+    promoted = person("c", administrator=True)
+    assert told(await planning.plan(people[1], promoted)) == {"a": removed, "c": update}, "another one comes in"
+    with pytest.raises(Blocked, match="the last administrator"):
+        await planning.declare(*people[1:])
+    await planning.declare(people[1], promoted)
+    assert told(await planning.plan(people[1])) == {"c": blocked}
+
+
 def test_every_reason_of_a_plan_is_reached_by_a_test_here_or_is_known_not_to_occur() -> None:
     reached = {
         "Declared",
@@ -253,6 +272,7 @@ def test_every_reason_of_a_plan_is_reached_by_a_test_here_or_is_known_not_to_occ
         "KeyState",
         "KeysInStore",
         "AliasTaken",
+        "LastAdministrator",
     }
     # A store that does not exist is a mistake in the documents (InvalidSpec), not a blocked change.
     assert {reason.value for reason in PlanReason} == reached | {"StoreNotFound"}

@@ -81,7 +81,8 @@ async def test_every_write_is_seen_after_it_was_answered(database: Database) -> 
         status = msgspec.structs.replace(store.status, connection=state)
         await database.write(lambda tx, status=status: objects.replace(tx, store.metadata.uid, now=NOW, status=status))
         catalog.refresh()
-        assert cast(Principal, catalog.principal("p")).spec.description == text
+        assert cast(Principal, catalog.principal_named("p")).spec.description == text
+        assert catalog.principal(person.metadata.uid) is catalog.principal_named("p")
         assert cast(KeyStore, catalog.key_store("s")).status.connection is state
 
 
@@ -106,11 +107,11 @@ async def test_what_was_removed_is_gone_at_once(database: Database) -> None:
     store = await database.write(lambda tx: add_store(tx, "s"))
     catalog = Catalog(database)
     catalog.refresh()
-    assert catalog.principal("p") == person
+    assert catalog.principal_named("p") == catalog.principal(person.metadata.uid) == person
     assert catalog.key_store("s") == store
     await database.write(lambda tx: [objects.remove(tx, each.metadata.uid) for each in (person, store)])
     catalog.refresh()
-    assert catalog.principal("p") is None
+    assert catalog.principal_named("p") is catalog.principal(person.metadata.uid) is None
     assert catalog.key_store("s") is None
 
 

@@ -1,4 +1,4 @@
-"""Key tokens, plugin state and credentials: whole or not at all, and nothing secret in plain in the file."""
+"""Key tokens, plugin state and refused uses: whole or not at all, and nothing secret in plain in the file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import secrets
 import pytest
 
 from controlplane.clock import ManualClock
-from controlplane.errors import AlreadyExists, Conflict, StoreDamaged
+from controlplane.errors import Conflict, StoreDamaged
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
-from controlplane.store import material, people
+from controlplane.store import credentials, material, people
 from controlplane.store.catalog import reference
 from controlplane.store.database import Database
 from controlplane.store.material import StoredPluginState
 from plugins.sdk import Algorithm
 from plugins.software import SoftwareKeyStore
-from tests.controlplane.store.samples import NOW, add_key
+from tests.controlplane.store.samples import NOW, add_key, add_principal
 
 NAME = "keystead:uid:0123"
 
@@ -80,30 +80,7 @@ async def test_of_many_writers_of_one_value_one_wins(database: Database) -> None
     assert sum(won) == 1
 
 
-# ---- credentials -----------------------------------------------------------------------------------------------------
-
-
-async def test_an_access_key_is_added_once_and_found_sealed(database: Database) -> None:
-    async def add(sealed: bytes) -> None:
-        await database.write(
-            lambda tx: people.add_access_key(tx, access_key_id="AKIA", principal="p", sealed_secret=sealed, now=NOW)
-        )
-
-    await add(b"sealed")
-    with pytest.raises(AlreadyExists):
-        await add(b"other")
-    assert database.read(lambda tx: people.find_access_key(tx, "AKIA")) == people.AccessKey(
-        "AKIA", "p", b"sealed", True
-    )
-    assert database.read(lambda tx: people.find_access_key(tx, "AKIB")) is None
-
-
-async def test_a_bearer_token_is_found_by_itself_alone(database: Database) -> None:
-    await database.write(lambda tx: people.add_bearer_token(tx, token="token-1", principal="p", now=NOW))
-    await database.write(lambda tx: people.add_bearer_token(tx, token="token-1", principal="q", now=NOW))
-    find = people.find_bearer_token
-    assert database.read(lambda tx: find(tx, "token-1")) == "p", "a token never changes hands"
-    assert [database.read(lambda tx, text=text: find(tx, text)) for text in ("token-", "TOKEN-1", "")] == [None] * 3
+# ---- refused uses ----------------------------------------------------------------------------------------------------
 
 
 async def test_refused_uses_are_counted_apart_newest_first(database: Database, clock: ManualClock) -> None:
@@ -142,7 +119,9 @@ async def test_nothing_secret_stands_in_plain_in_the_file(database: Database, cl
     token = made.token
     await database.write(lambda tx: material.put_token(tx, name=ref.name, uid=key.metadata.uid, token=token))
     bearer, plaintext = secrets.token_urlsafe(32), secrets.token_bytes(32)
-    await database.write(lambda tx: people.add_bearer_token(tx, token=bearer, principal="p", now=NOW))
+    person = await database.write(lambda tx: add_principal(tx, "p"))
+    uid = person.metadata.uid
+    await database.write(lambda tx: credentials.add_token(tx, token=bearer, token_id="t", uid=uid, now=NOW))
     whole = reference(key, ref.name, ref.material_id, token)
     assert await calls.encrypt("standard", whole, Algorithm.SYMMETRIC_DEFAULT, plaintext, b"")
     assert isinstance(connection.plugin, SoftwareKeyStore)
