@@ -152,9 +152,11 @@ def _drafted(at: Services, caller: Caller, request: shapes.CreateGrantRequest) -
     given = request.constraints
     constraints = None
     if given is not None:
+        equals, subset = given.encryption_context_equals, given.encryption_context_subset
         constraints = GrantConstraints(
-            encryption_context_equals=given.encryption_context_equals,
-            encryption_context_subset=given.encryption_context_subset,
+            # The AWS SDK for Go, and Terraform with it, sends the one that is not meant as an empty mapping.
+            encryption_context_equals=None if subset and not equals else equals,
+            encryption_context_subset=None if equals and not subset else subset,
             source_arn=given.source_arn,
         )
     return Grant(

@@ -11,7 +11,7 @@ from controlplane.api.kms.shapes import materials as shapes
 from controlplane.api.kms.shapes.enums import ImportState, IncludeKeyMaterial, KeyMaterialState, RotationType
 from controlplane.api.services import Services
 from controlplane.domain.materials import is_replica
-from controlplane.schema.keys import MaterialState, MaterialStatus, RotationSpec
+from controlplane.schema.keys import MaterialState, MaterialStatus, Origin, RotationSpec
 from controlplane.schema.meta import Key
 from controlplane.store import keys
 from controlplane.store.catalog import KeyRecord
@@ -54,7 +54,9 @@ async def get_key_rotation_status(
 ) -> shapes.GetKeyRotationStatusResponse:
     async def work(record: KeyRecord) -> shapes.GetKeyRotationStatusResponse:
         key = record.key
-        keys.check_rotates(key)
+        # Asked for any key of origin AWS_KMS, AWS answers that it does not rotate; Terraform relies on it.
+        if key.spec.origin is not Origin.AWS_KMS:
+            keys.check_rotates(key)
         wanted = _wanted(at, key)
         # Pending deletion stops rotation; what was set holds again when the deletion is cancelled.
         enabled = wanted.enabled and key.metadata.deletion is None
