@@ -11,7 +11,7 @@ JOBS ?= auto
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart/demo.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/clients/.made
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 check: $(VENV)/.dev
@@ -41,6 +41,15 @@ $(VENV)/bin/python:
 	  || { echo "Keystead needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+# What tests/interop runs as its users do, apart: each of these programs pins a botocore of its own.
+$(VENV)/clients/.made: tests/interop/clients/requirements.txt tests/interop/clients/package.json | $(BIN)/python
+	@command -v npm >/dev/null || { echo "npm is missing; on Debian: apt-get install nodejs npm" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)/clients
+	$(VENV)/clients/bin/pip install --quiet --disable-pip-version-check -r tests/interop/clients/requirements.txt
+	@cp tests/interop/clients/package.json $(VENV)/clients/
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/clients
+	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo]'
