@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import types
 import typing
 from collections.abc import Iterator
@@ -13,13 +15,14 @@ import msgspec
 import pytest
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 
-from controlplane.api.kms import errors
+from controlplane.api.kms import errors, shapes
 from controlplane.api.kms.operations import OPERATIONS
-from controlplane.api.kms.shapes import aliases, crypto, custom_key_stores, grants, keys, materials
 from controlplane.api.kms.shapes.base import exactly
 
 MODEL = botocore.session.get_session().get_service_model("kms")
-MODULES = (keys, crypto, grants, aliases, materials, custom_key_stores)
+MODULES = [
+    importlib.import_module(f"{shapes.__name__}.{found.name}") for found in pkgutil.iter_modules(shapes.__path__)
+]
 NAMES = sorted(MODEL.operation_names)
 
 
