@@ -44,6 +44,7 @@ COLLECTIONS: Final[Mapping[Kind, str]] = {
     Kind.KEY: "keys",
     Kind.KEY_STORE: "keystores",
     Kind.PRINCIPAL: "principals",
+    Kind.XKS_PROXY: "xksproxies",
 }
 PAGE_SIZE: Final = 500
 MAX_BODY: Final = 256 * 1024 * 1024

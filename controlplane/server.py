@@ -29,6 +29,7 @@ from controlplane.access.grant_tokens import GrantTokens
 from controlplane.access.sealing import Sealer
 from controlplane.api.app import Doors
 from controlplane.api.services import Services
+from controlplane.api.xks.listeners import Listeners
 from controlplane.clock import Clock
 from controlplane.domain.names import principal_arn
 from controlplane.errors import KeysteadError, StartupRefused
@@ -147,12 +148,16 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         stack.push_async_callback(changes.stop)
         catalog = Catalog(database)
         grant_tokens = GrantTokens(sealer, clock)
-        runtime = Runtime(database, calls, clock, audit, changes, lambda store: store_options(store, settings))
-        await runtime.start()
-        stack.push_async_callback(runtime.stop)
         usage = Usage(database, catalog, audit, clock, grant_tokens, account=settings.account)
         usage.last_uses.start()
         stack.push_async_callback(usage.last_uses.stop)
+        listeners = Listeners(database, catalog, calls, usage, clock, settings.account)
+        stack.push_async_callback(listeners.close)
+        runtime = Runtime(
+            database, calls, clock, audit, changes, lambda store: store_options(store, settings), listeners
+        )
+        await runtime.start()
+        stack.push_async_callback(runtime.stop)
         now = clock.now().isoformat()
         await database.write(lambda tx: facts.put_once(tx, USES_TRACKED_SINCE, now))
         yield Services(

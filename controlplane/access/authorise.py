@@ -12,6 +12,7 @@ Developer Guide, "Retiring and revoking grants").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -41,6 +42,8 @@ class Request(msgspec.Struct):
     """The grant that is to be made or retired."""
     key_id: str = ""
     """What the caller wrote to name the key; ``usage.perform`` notes it."""
+    details: Mapping[str, Any] | None = None
+    """What only this door knows of the request, for the audit record."""
 
     @property
     def permission(self) -> str:

@@ -37,6 +37,8 @@ _KINDS: Final = {
     "keystores": "KeyStore",
     "principal": "Principal",
     "principals": "Principal",
+    "xksproxy": "XksProxy",
+    "xksproxies": "XksProxy",
 }
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -202,7 +204,7 @@ def schema(as_json: bool) -> int:
 
 
 @keystead.command()
-@click.argument("kind", type=_KindName(plural=True), metavar="keys|keystores|principals")
+@click.argument("kind", type=_KindName(plural=True), metavar="keys|keystores|principals|xksproxies")
 @click.argument("name", required=False, help="One of them; a key also by key id, alias/NAME or ARN.")
 @click.option("--spec-set", metavar="NAME", help="Only what this spec set owns.")
 @_client_options
@@ -217,7 +219,7 @@ def get(kind: str, name: str | None, spec_set: str | None, url: str | None, as_j
 
 
 @keystead.command()
-@click.argument("kind", type=_KindName(plural=False), metavar="key|keystore|principal")
+@click.argument("kind", type=_KindName(plural=False), metavar="key|keystore|principal|xksproxy")
 @_name
 @_client_options
 def describe(kind: str, name: str, url: str | None, as_json: bool) -> int:

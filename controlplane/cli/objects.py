@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 KeyAction = Literal["enable", "disable", "schedule-deletion", "cancel-deletion", "rotate", "make-primary"]
 
-_PLURALS = {Kind.KEY: "keys", Kind.KEY_STORE: "key stores", Kind.PRINCIPAL: "principals"}
+_PLURALS = {
+    Kind.KEY: "keys",
+    Kind.KEY_STORE: "key stores",
+    Kind.PRINCIPAL: "principals",
+    Kind.XKS_PROXY: "XKS proxies",
+}
 
 
 def get(kind: Kind, name: str | None, output: Output, *, url: str | None, spec_set: str | None = None) -> int:

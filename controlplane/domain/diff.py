@@ -26,6 +26,7 @@ IMMUTABLE: Mapping[Kind, Mapping[str, str]] = {
     },
     Kind.KEY_STORE: {"type": "its keys live where they were made"},
     Kind.PRINCIPAL: {"type": "a user does not become a role"},
+    Kind.XKS_PROXY: {},
 }
 """Fields that no plan changes in place, and why."""
 

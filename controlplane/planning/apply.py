@@ -23,6 +23,7 @@ from controlplane.schema.keystores import DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import CONNECTION_FINALIZER, SPEC_TYPES, AnyObject, Desired, Key, Kind
 from controlplane.schema.plans import Action, Applied, AppliedObject, Plan, PlannedChange
 from controlplane.schema.principals import PrincipalStatus
+from controlplane.schema.xksproxies import DesiredXksProxy, XksProxyStatus
 from controlplane.store import credentials, keys, objects, plans
 from controlplane.store.database import Tx
 
@@ -184,6 +185,17 @@ def _create(tx: Tx, desire: Desire, spec_set: str | None, account: str, now: dat
             status=KeyStoreStatus(created_at=now),
             spec_set=spec_set,
             finalizers=(CONNECTION_FINALIZER,),
+        )
+    if isinstance(spec, DesiredXksProxy):
+        return objects.insert(
+            tx,
+            now=now,
+            kind=Kind.XKS_PROXY,
+            uid=str(uuid.uuid4()),
+            name=desire.name,
+            spec=spec,
+            status=XksProxyStatus(created_at=now),
+            spec_set=spec_set,
         )
     return objects.insert(
         tx,

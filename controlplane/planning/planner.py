@@ -25,6 +25,7 @@ from controlplane.schema.keystores import STANDARD, DesiredKeyStore
 from controlplane.schema.meta import AnyObject, Desired, Key, KeyStore, Kind
 from controlplane.schema.plans import FORMAT_VERSION, Action, Counts, FieldPlan, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import DesiredPrincipal
+from controlplane.schema.xksproxies import DesiredXksProxy
 from controlplane.store import credentials, keys, objects
 from controlplane.store.database import Tx
 
@@ -173,6 +174,8 @@ def _complete(documents: Sequence[Located], live: _Live, around: Surroundings) -
             spec, more = capabilities.complete(spec, store_type, offered, default_region=around.default_region)
             misfits += more
             problems.extend(located.problem(misfit.message, "spec", *misfit.path.split(".")) for misfit in misfits)
+        if isinstance(spec, DesiredXksProxy):
+            problems.extend(_exposure_problems(located, spec, documents, live))
         desires.append(Desire(document.kind, document.name, spec))
     return desires, problems
 
@@ -204,6 +207,26 @@ def _store_of(
     if spec.key_store in declared:
         return declared[spec.key_store].type, None
     return None, None
+
+
+def _exposure_problems(
+    located: Located, spec: DesiredXksProxy, documents: Sequence[Located], live: _Live
+) -> Iterator[Problem]:
+    """Keys that a proxy cannot expose."""
+    declared = {each.document.name: each.document.spec for each in documents if each.document.kind is Kind.KEY}
+    for external_id, exposed in spec.keys.items():
+        name = exposed.key
+        key = declared.get(name)
+        if key is None:
+            present = live.find(Kind.KEY, name)
+            key = present.spec if present is not None else None
+        if not isinstance(key, DesiredKey):
+            message = f"there is no key {name}; declare it in this set, or write the name of one"
+        elif key.key_spec is not KeySpec.SYMMETRIC_DEFAULT:
+            message = f"key {name} is {key.key_spec}; an XKS proxy exposes SYMMETRIC_DEFAULT keys only"
+        else:
+            continue
+        yield located.problem(message, "spec", "keys", external_id, "key")
 
 
 def _policy_misfits(document: Document) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -331,7 +354,7 @@ def _with_alias_conflicts(
 
 def _pruned(tx: Tx, spec_set: str, declared: set[tuple[Kind, str]], newcomers: Counter[str]) -> Iterator[PlannedChange]:
     """Objects of the set that are no longer declared. ``newcomers``: how many keys the plan makes in each key store."""
-    for kind in (Kind.KEY, Kind.PRINCIPAL, Kind.KEY_STORE):
+    for kind in (Kind.XKS_PROXY, Kind.KEY, Kind.PRINCIPAL, Kind.KEY_STORE):
         after = ""
         while batch := objects.page(tx, kind, after=after, spec_set=spec_set):
             after = batch[-1].metadata.name

@@ -29,6 +29,7 @@ from controlplane.reconcile.keys import KeyReconciler, Verdict
 from controlplane.reconcile.keystores import KeyStoreReconciler
 from controlplane.reconcile.principals import PrincipalReconciler
 from controlplane.reconcile.queue import KeyedQueue, Priority
+from controlplane.reconcile.xksproxies import Listeners, XksProxyReconciler
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.store import objects
 from controlplane.store.audit import AuditJournal
@@ -60,6 +61,7 @@ class Runtime:
         audit: AuditJournal,
         signal: ChangeSignal,
         options_of: Callable[[KeyStore], dict[str, Any]],
+        listeners: Listeners,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -74,6 +76,7 @@ class Runtime:
         self._key_stores = KeyStoreReconciler(database, calls, clock, options_of)
         self._principals = PrincipalReconciler(database, clock)
         self._follower = Follower(database, calls, signal, options_of)
+        self._xks_proxies = XksProxyReconciler(database, clock, listeners)
         self._due: list[tuple[datetime, str]] = []
         self._due_at: dict[str, datetime] = {}
         """The one due time of each key that counts; older entries of the heap are passed over."""
@@ -102,7 +105,7 @@ class Runtime:
 
     def resync(self) -> None:
         """Look at everything once, behind what users change."""
-        for kind in (Kind.KEY_STORE, Kind.PRINCIPAL, Kind.KEY):
+        for kind in (Kind.KEY_STORE, Kind.PRINCIPAL, Kind.KEY, Kind.XKS_PROXY):
             for uid in self._database.read(lambda tx, kind=kind: objects.uids(tx, kind)):  # type: ignore[misc]
                 self.queue.add((kind, uid), Priority.RESYNC)
 
@@ -159,6 +162,8 @@ class Runtime:
         """Queue a change of intent. Status writes are the reconciler's own and wake nobody."""
         if change.removed:
             self._generations.pop(change.uid, None)
+            if change.kind is Kind.XKS_PROXY:  # what is gone must not be served on
+                self.queue.add((change.kind, change.uid))
             return
         if self._generations.get(change.uid) == change.generation:
             return
@@ -197,6 +202,8 @@ class Runtime:
             for name in before ^ set(self._connections.names()):
                 self._look_at_keys_of(name)
             return verdict
+        if kind is Kind.XKS_PROXY:
+            return await self._xks_proxies.reconcile(uid)
         return await self._principals.reconcile(uid)
 
     def _reschedule(self, item: Item, verdict: Verdict | None) -> None:

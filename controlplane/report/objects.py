@@ -19,7 +19,8 @@ from controlplane.schema.conditions import (
     synced_word,
 )
 from controlplane.schema.keys import RefusedUse
-from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal
+from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal, XksProxy
+from controlplane.schema.xksproxies import XksHealth
 
 SECRET_FIELDS: Final = frozenset({"pin", "password", "passphrase", "secret", "secretAccessKey", "token"})
 """Options of key stores that are masked in a description, as the planner masks them in a plan."""
@@ -50,6 +51,7 @@ def table_lines(kind: Kind, items: Sequence[AnyObject], now: datetime) -> Iterat
         Kind.KEY: ("NAME", "STATE", "SPEC", "STORE", "ALIASES", "AGE", "CONDITION"),
         Kind.KEY_STORE: ("NAME", "CONNECTION", "TYPE", "KEY SPECS", "AGE", "CONDITION"),
         Kind.PRINCIPAL: ("NAME", "TYPE", "ADMINISTRATOR", "POLICIES", "AGE", "CONDITION"),
+        Kind.XKS_PROXY: ("NAME", "STATE", "ADDRESS", "PATH", "KEYS", "AGE", "CONDITION"),
     }[kind]
     if items:
         yield from table(header, [(_row(item, now), _row_style(item)) for item in items])
@@ -66,6 +68,9 @@ def _row(item: AnyObject, now: datetime) -> tuple[str, ...]:
         case Principal(spec=principal):
             administrator = "yes" if principal.administrator else "no"
             return (meta.name, principal.type, administrator, some(tuple(principal.policies)), *end)
+        case XksProxy(spec=proxy, status=seen):
+            keys = str(len(proxy.keys) or "-")
+            return (meta.name, shown_state(item), seen.address or "-", proxy.uri_path, keys, *end)
 
 
 def _row_style(item: AnyObject) -> Style:
@@ -85,10 +90,7 @@ def describe_lines(item: AnyObject, now: datetime, refused: Sequence[RefusedUse]
     """Everything about one object; ``refused`` are the refused uses of a key that is pending deletion."""
     meta, status = item.metadata, item.status
     facts: list[tuple[str, str]] = [("Name", meta.name), ("Kind", item.kind), ("Uid", meta.uid)]
-    if isinstance(item, Key):
-        facts += [("Key id", item.status.key_id), ("ARN", item.status.arn)]
-    if isinstance(item, Principal):
-        facts += [("ARN", item.status.arn)]
+    facts += _own_facts(item)
     facts += [
         ("State", shown_state(item)),
         ("Spec set", meta.spec_set or "(none: made through an API)"),
@@ -121,10 +123,38 @@ def describe_lines(item: AnyObject, now: datetime, refused: Sequence[RefusedUse]
     if isinstance(item, Key):
         yield from _material_lines(item, now)
         yield from _refused_lines(refused, now)
+    if isinstance(item, XksProxy) and item.status.key_managers:
+        yield Line("External key managers:", Style.HEADING)
+        managers = [
+            ((each.id, each.model, each.health, each.detail), _health_style(each.health))
+            for each in item.status.key_managers
+        ]
+        yield from table(("ID", "MODEL", "HEALTH", "DETAIL"), managers, "  ")
     if isinstance(item, KeyStore) and item.status.key_specs:
         yield Line("Offers:", Style.HEADING)
         rows = [((spec, ", ".join(usages)), Style.PLAIN) for spec, usages in sorted(item.status.key_specs.items())]
         yield from table(("KEY SPEC", "USAGES"), rows, "  ")
+
+
+def _own_facts(item: AnyObject) -> Iterator[tuple[str, str]]:
+    """What only objects of its kind have."""
+    match item:
+        case Key(status=key):
+            yield "Key id", key.key_id
+            yield "ARN", key.arn
+        case Principal(status=principal):
+            yield "ARN", principal.arn
+        case XksProxy(spec=proxy, status=seen):
+            yield "Address", seen.address or "(not listening)"
+            yield "URI path", proxy.uri_path
+            if seen.certificate_expires_at is not None:
+                yield "Certificate", f"ends {moment(seen.certificate_expires_at)}"
+        case _:
+            pass
+
+
+def _health_style(health: XksHealth) -> Style:
+    return Style.PLAIN if health is XksHealth.ACTIVE else Style.WARNING
 
 
 def _fields(value: object, path: str) -> Iterator[tuple[str, Any]]:

@@ -39,8 +39,13 @@ _VERBS: Final = {
 }
 """In the order in which a plan shows them."""
 _STYLES: Final = {"+": Style.CREATE, "~": Style.UPDATE, "-": Style.DELETE, "!": Style.BLOCKED}
-_NOUNS: Final = {Kind.KEY: "key", Kind.KEY_STORE: "key store", Kind.PRINCIPAL: "principal"}
-_KIND_ORDER: Final = {Kind.KEY_STORE: 0, Kind.PRINCIPAL: 1, Kind.KEY: 2}
+_NOUNS: Final = {
+    Kind.KEY: "key",
+    Kind.KEY_STORE: "key store",
+    Kind.PRINCIPAL: "principal",
+    Kind.XKS_PROXY: "XKS proxy",
+}
+_KIND_ORDER: Final = {Kind.KEY_STORE: 0, Kind.PRINCIPAL: 1, Kind.KEY: 2, Kind.XKS_PROXY: 3}
 
 
 _CANNOT: Final = {

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "CredentialsRefused"
     MISCONFIGURED = "Misconfigured"
     AVAILABLE = "Available"
+    LISTENING = "Listening"
+    ADDRESS_TAKEN = "AddressTaken"
 
 
 class Condition(Frozen):

@@ -26,6 +26,7 @@ from controlplane.schema.meta import Desired, Kind
 from controlplane.schema.mistakes import Mistake, Path, path_text
 from controlplane.schema.principals import DesiredPrincipal
 from controlplane.schema.reading import Format, Passage
+from controlplane.schema.xksproxies import DesiredXksProxy
 
 __all__ = [
     "Document",
@@ -36,6 +37,7 @@ __all__ = [
     "Located",
     "PrincipalDocument",
     "Source",
+    "XksProxyDocument",
     "check",
     "declare",
     "decode_document",
@@ -88,12 +90,20 @@ class PrincipalDocument(_Declared, frozen=True, tag_field="kind", tag="Principal
     spec: DesiredPrincipal
 
 
-Document = KeyDocument | KeyStoreDocument | PrincipalDocument
+class XksProxyDocument(_Declared, frozen=True, tag_field="kind", tag="XksProxy"):
+    """An external key store proxy: serves keys to an AWS KMS as an external key manager."""
+
+    kind: ClassVar[Kind] = Kind.XKS_PROXY
+    spec: DesiredXksProxy
+
+
+Document = KeyDocument | KeyStoreDocument | PrincipalDocument | XksProxyDocument
 
 DOCUMENT_TYPES: dict[str, type[msgspec.Struct]] = {
     "Key": KeyDocument,
     "KeyStore": KeyStoreDocument,
     "Principal": PrincipalDocument,
+    "XksProxy": XksProxyDocument,
 }
 
 
@@ -128,6 +138,8 @@ def declare(name: str, spec: Desired) -> Document:
             return KeyStoreDocument(api_version=API_VERSION, metadata=metadata, spec=spec)
         case DesiredPrincipal():
             return PrincipalDocument(api_version=API_VERSION, metadata=metadata, spec=spec)
+        case DesiredXksProxy():
+            return XksProxyDocument(api_version=API_VERSION, metadata=metadata, spec=spec)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -266,8 +278,9 @@ def check(located: Sequence[Located], *, resolved: bool = False) -> list[Problem
     problems: list[Problem] = []
     names: dict[tuple[Kind, str], Source] = {}
     aliases: dict[tuple[str | None, str], Located] = {}
+    paths: dict[tuple[str, int, str], Located] = {}
     for each in located:
-        found = islice(_rules(each, names, aliases, resolved=resolved), mistakes.MAX_MISTAKES)
+        found = islice(_rules(each, names, aliases, paths, resolved=resolved), mistakes.MAX_MISTAKES)
         problems += _problems(found, each.source.file, each.source.document, each.source.line, each.passage)
     return problems
 
@@ -276,6 +289,7 @@ def _rules(
     each: Located,
     names: dict[tuple[Kind, str], Source],
     aliases: dict[tuple[str | None, str], Located],
+    paths: dict[tuple[str, int, str], Located],
     *,
     resolved: bool,
 ) -> Iterator[Mistake]:
@@ -295,6 +309,8 @@ def _rules(
         case PrincipalDocument(spec=principal):
             for name, policy in principal.policies.items():
                 yield from _policy_rules(policy, ("spec", "policies", name), resolved=resolved)
+        case XksProxyDocument(spec=proxy):
+            yield from _xks_proxy_rules(each, proxy, paths)
 
 
 def policy_mistake(text: str) -> Mistake | None:
@@ -375,3 +391,30 @@ def _key_store_rules(name: str, spec: DesiredKeyStore) -> Iterator[Mistake]:
         if field != own and getattr(spec, field) is not None:
             message = f"these are not the options of a key store of type `{spec.type}`"
             yield Mistake(message, ("spec", field), f"its options stand under `{own}`")
+
+
+def _xks_proxy_rules(
+    each: Located, spec: DesiredXksProxy, paths: dict[tuple[str, int, str], Located]
+) -> Iterator[Mistake]:
+    if not spec.credentials:
+        hint = "add one with an `accessKeyId` and a `secret`; a second one lets you rotate without interruption"
+        yield Mistake("it has no credential, so nobody could use it", ("spec", "credentials"), hint)
+    for field, names in (
+        ("credentials", [credential.access_key_id for credential in spec.credentials]),
+        ("rules", [rule.name for rule in spec.rules]),
+    ):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield Mistake(f"`{name}` stands twice", ("spec", field, index), "each name stands for one of them")
+    for index, credential in enumerate(spec.credentials):
+        secret = credential.secret
+        if (secret.from_file is None) == (secret.from_env is None):
+            path = ("spec", "credentials", index, "secret")
+            yield Mistake("this names no secret, or two", path, "give exactly one of `fromFile` and `fromEnv`")
+    if spec.listen.port:
+        place = (spec.listen.host, spec.listen.port, spec.path_prefix)
+        holder = paths.setdefault(place, each)
+        if holder is not each:
+            hint = f"give one of them another `pathPrefix`; the first one is in {_place(holder.source)}"
+            message = f"XksProxy `{holder.document.name}` has the same address and path"
+            yield Mistake(message, ("spec", "pathPrefix"), hint)

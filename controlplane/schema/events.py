@@ -34,6 +34,8 @@ class EventReason(StrEnum):
     STORE_CONNECTED = "StoreConnected"
     STORE_FAILED = "StoreFailed"
     STORE_MAINTAINED = "StoreMaintained"
+    PROXY_LISTENING = "ProxyListening"
+    PROXY_FAILED = "ProxyFailed"
 
 
 class Severity(StrEnum):
@@ -48,6 +50,7 @@ WARNINGS: Final = frozenset(
         EventReason.IMPORT_REFUSED,
         EventReason.MATERIAL_EXPIRES_SOON,
         EventReason.MATERIAL_EXPIRED,
+        EventReason.PROXY_FAILED,
     }
 )
 """Reasons that call for somebody to look."""

@@ -19,14 +19,14 @@ IDENTIFIER = f"urn:keystead:schema:{API_VERSION.replace('/', ':')}:document"
 
 
 def json_schema() -> dict[str, Any]:
-    """One document: a Key, a KeyStore or a Principal. Of plain JSON types, a new dict each time."""
+    """One document of any kind. Of plain JSON types, a new dict each time."""
     branches, definitions = msgspec.json.schema_components(DOCUMENT_TYPES.values(), ref_template="#/$defs/{name}")
     schema: dict[str, Any] = _plain_text(
         {
             "$schema": DIALECT,
             "$id": IDENTIFIER,
             "title": "Keystead document",
-            "description": "A KMS key, a key store or a principal, declared in a spec file.",
+            "description": "A KMS key, a key store, a principal or an XKS proxy, declared in a spec file.",
             "type": "object",
             "oneOf": list(branches),
             "$defs": definitions,

@@ -10,6 +10,7 @@ from controlplane.schema.base import Frozen, Name
 from controlplane.schema.keys import DesiredKey, KeyStatus
 from controlplane.schema.keystores import DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus
+from controlplane.schema.xksproxies import DesiredXksProxy, XksProxyStatus
 
 MATERIAL_FINALIZER = "keystead/material"
 """Held by a key until its material is destroyed in its key store."""
@@ -21,6 +22,7 @@ class Kind(StrEnum):
     KEY = "Key"
     KEY_STORE = "KeyStore"
     PRINCIPAL = "Principal"
+    XKS_PROXY = "XksProxy"
 
 
 class DeletionRequest(Frozen):
@@ -75,23 +77,35 @@ class Principal(Frozen, tag="Principal", tag_field="kind"):
     status: PrincipalStatus
 
 
-AnyObject = Key | KeyStore | Principal
-Desired = DesiredKey | DesiredKeyStore | DesiredPrincipal
-Status = KeyStatus | KeyStoreStatus | PrincipalStatus
+class XksProxy(Frozen, tag="XksProxy", tag_field="kind"):
+    """An XKS proxy as the server holds it."""
 
-SPEC_TYPES: dict[Kind, type[DesiredKey] | type[DesiredKeyStore] | type[DesiredPrincipal]] = {
+    kind: ClassVar[Kind] = Kind.XKS_PROXY
+    metadata: Metadata
+    spec: DesiredXksProxy
+    status: XksProxyStatus
+
+
+AnyObject = Key | KeyStore | Principal | XksProxy
+Desired = DesiredKey | DesiredKeyStore | DesiredPrincipal | DesiredXksProxy
+Status = KeyStatus | KeyStoreStatus | PrincipalStatus | XksProxyStatus
+
+SPEC_TYPES: dict[Kind, type[Desired]] = {
     Kind.KEY: DesiredKey,
     Kind.KEY_STORE: DesiredKeyStore,
     Kind.PRINCIPAL: DesiredPrincipal,
+    Kind.XKS_PROXY: DesiredXksProxy,
 }
-STATUS_TYPES: dict[Kind, type[KeyStatus] | type[KeyStoreStatus] | type[PrincipalStatus]] = {
+STATUS_TYPES: dict[Kind, type[Status]] = {
     Kind.KEY: KeyStatus,
     Kind.KEY_STORE: KeyStoreStatus,
     Kind.PRINCIPAL: PrincipalStatus,
+    Kind.XKS_PROXY: XksProxyStatus,
 }
 
-OBJECT_TYPES: dict[Kind, type[Key] | type[KeyStore] | type[Principal]] = {
+OBJECT_TYPES: dict[Kind, type[AnyObject]] = {
     Kind.KEY: Key,
     Kind.KEY_STORE: KeyStore,
     Kind.PRINCIPAL: Principal,
+    Kind.XKS_PROXY: XksProxy,
 }

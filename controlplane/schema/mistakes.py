@@ -22,6 +22,7 @@ from msgspec import inspect
 
 from controlplane.schema.base import ALIAS_PATTERN, NAME_PATTERN, REGION_PATTERN
 from controlplane.schema.meta import Metadata
+from controlplane.schema.xksproxies import ACCESS_KEY_ID_PATTERN, EXTERNAL_KEY_ID_PATTERN, PATH_PREFIX_PATTERN
 
 Path = tuple[str | int, ...]
 
@@ -34,8 +35,13 @@ _PATTERNS = {
     "or digit",
     ALIAS_PATTERN: "use 1 to 250 letters, digits, `/`, `_` and `-`, without the `alias/` prefix",
     REGION_PATTERN: "write an AWS Region name such as `eu-central-1`",
+    ACCESS_KEY_ID_PATTERN: "use 20 to 30 characters `A` to `Z` and `2` to `7`",
+    EXTERNAL_KEY_ID_PATTERN: "use 1 to 128 letters, digits, `.`, `_` and `-`",
+    PATH_PREFIX_PATTERN: "leave it out, or write `/` and letters, digits, `_` and `-`, as often as needed",
 }
-_NOUNS = {"Management": "management mode"}
+_UNQUOTED = {ACCESS_KEY_ID_PATTERN}
+"""Whoever mixes up the two halves of a credential must not find the secret in an error."""
+_NOUNS = {"Management": "management mode", "XksEffect": "effect"}
 _SERVER_FIELDS = {"status", *(field.encode_name for field in msgspec.structs.fields(Metadata) if field.name != "name")}
 _POLICY_FIELDS = {"Version", "Id", "Statement"}
 _YAML_1_1_BOOLEANS = {"yes", "no", "on", "off", "y", "n", "true", "false"}
@@ -247,7 +253,8 @@ def _text(value: object, text: inspect.StrType, path: Path) -> Iterator[Mistake]
         yield _wrong("text", value, path, hint)
     elif text.pattern is not None and not re.search(text.pattern, value):
         rule = _PATTERNS.get(text.pattern, f"it must match {text.pattern}")
-        yield Mistake(f"`{_clip(value)}` is not allowed here", path, rule)
+        shown = "this" if text.pattern in _UNQUOTED else f"`{_clip(value)}`"
+        yield Mistake(f"{shown} is not allowed here", path, rule)
     elif text.min_length is not None and len(value) < text.min_length:
         yield Mistake("it is empty", path, "write something, or leave the field out")
     elif text.max_length is not None and len(value) > text.max_length:

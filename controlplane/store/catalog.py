@@ -16,7 +16,7 @@ import msgspec
 
 from controlplane.errors import StoreDamaged
 from controlplane.schema.grants import Grant
-from controlplane.schema.meta import Key, KeyStore, Kind, Principal
+from controlplane.schema.meta import Key, KeyStore, Kind, Principal, XksProxy
 from controlplane.store import grants, material, objects
 from controlplane.store.database import Database
 from plugins.sdk.types import MaterialRef
@@ -83,6 +83,7 @@ class Catalog:
         self._key_stores: dict[str, KeyStore] = {}
         self._principals: Bounded[str, Principal] = Bounded(limit)
         self._principal_uids: Bounded[str, str] = Bounded(limit)
+        self._xks_proxies: dict[str, XksProxy] = {}
         self.data_version = -1
         """SQLite's data version at the last refresh: whoever keeps something else in memory compares it."""
         self._seen = 0
@@ -108,6 +109,8 @@ class Catalog:
                 self._grants.drop(change.uid)
             elif change.kind is Kind.KEY_STORE:
                 self._key_stores.pop(change.name, None)
+            elif change.kind is Kind.XKS_PROXY:
+                self._xks_proxies.pop(change.uid, None)
             else:
                 self._principals.clear()
                 self._principal_uids.clear()
@@ -175,6 +178,15 @@ class Catalog:
             self._principals.put(found.metadata.uid, found)
         return found
 
+    def xks_proxy(self, uid: str) -> XksProxy | None:
+        """An XKS proxy by uid."""
+        found = self._xks_proxies.get(uid)
+        if found is None:
+            found = cast("XksProxy | None", self._database.read(lambda tx: objects.get(tx, uid)))
+            if found is not None:
+                self._xks_proxies[uid] = found
+        return found
+
     def _remember(self, record: KeyRecord, place: tuple[str, str]) -> None:
         if len(self._places) > 2 * len(self._keys) + 1000:
             self._places = {uid: at for uid, at in self._places.items() if self._keys.get(at) is not None}
@@ -189,6 +201,7 @@ class Catalog:
         self._key_stores.clear()
         self._principals.clear()
         self._principal_uids.clear()
+        self._xks_proxies.clear()
 
     @staticmethod
     def _load_key(tx: sqlite3.Connection, region: str, key_id: str) -> KeyRecord | None:

@@ -263,6 +263,7 @@ class Usage:
             encryption_context=dict(request.context) if request.context else None,
             latency_us=int((perf_counter() - started) * 1e6),
             error=None if error is None else _code(error),
+            details=dict(request.details) if request.details else None,
         )
 
 

@@ -17,9 +17,20 @@ from controlplane.schema.keys import (
     PolicySource,
 )
 from controlplane.schema.keystores import ConnectionState, DesiredKeyStore, KeyStoreStatus
-from controlplane.schema.meta import DeletionRequest, Key, KeyStore, Kind, Metadata, Principal
+from controlplane.schema.meta import DeletionRequest, Key, KeyStore, Kind, Metadata, Principal, XksProxy
 from controlplane.schema.plans import Action, Counts, FieldPlan, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus
+from controlplane.schema.xksproxies import (
+    DesiredXksProxy,
+    XksCredential,
+    XksExposure,
+    XksHealth,
+    XksKeyManager,
+    XksListen,
+    XksProxyStatus,
+    XksTls,
+)
+from plugins.sdk import SecretSource
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 POLICY = '{\n  "Version": "2012-10-17",\n  "Statement": [\n    {"Effect": "Allow", "Action": "kms:*"}\n  ]\n}\n'
@@ -158,5 +169,28 @@ def principal(name: str = "ci") -> Principal:
             created_at=NOW - timedelta(days=3),
             observed_generation=2,
             conditions=(SYNCED,),
+        ),
+    )
+
+
+def xks_proxy(name: str = "bank") -> XksProxy:
+    return XksProxy(
+        metadata=metadata(name),
+        spec=DesiredXksProxy(
+            listen=XksListen(host="0.0.0.0", port=8443),
+            tls=XksTls(certificate="tls/proxy.crt", key="tls/proxy.key"),
+            path_prefix="/bank",
+            credentials=(XksCredential(access_key_id="A" * 20, secret=SecretSource(from_file="secrets/one")),),
+            keys={"payments.v1": XksExposure(key="payments")},
+        ),
+        status=XksProxyStatus(
+            created_at=NOW - timedelta(days=3),
+            observed_generation=2,
+            address="0.0.0.0:8443",
+            certificate_expires_at=NOW + timedelta(days=90),
+            key_managers=(
+                XksKeyManager(id="hsm-a", model="pkcs11", health=XksHealth.DEGRADED, detail="it took 400 ms"),
+            ),
+            conditions=(SYNCED, condition(ConditionType.READY, ConditionStatus.TRUE, Reason.AVAILABLE)),
         ),
     )

@@ -34,6 +34,7 @@ from tests.controlplane.samples import (
     key_store,
     plan,
     principal,
+    xks_proxy,
 )
 
 GOLDEN = Path(__file__).parents[1] / "rules" / "golden"
@@ -176,6 +177,8 @@ def test_a_table_and_a_description_read_as_their_golden_files() -> None:
         *report.table_lines(Kind.KEY_STORE, [key_store()], NOW),
         Line(""),
         *report.table_lines(Kind.PRINCIPAL, [principal()], NOW),
+        Line(""),
+        *report.table_lines(Kind.XKS_PROXY, [xks_proxy()], NOW),
     ]
     _compare("tables", text(parts))
     described = [
@@ -183,6 +186,7 @@ def test_a_table_and_a_description_read_as_their_golden_files() -> None:
         report.describe_lines(key("new", conditions=(), policy=None), NOW),
         report.describe_lines(key_store(), NOW),
         report.describe_lines(principal(), NOW),
+        report.describe_lines(xks_proxy(), NOW),
     ]
     _compare("descriptions", "\n".join(text(lines) for lines in described))
 

@@ -23,6 +23,7 @@ from litestar.openapi.spec import (
 
 from controlplane.api.problems import PROBLEM_JSON, TITLES, ProblemDetails
 from controlplane.schema.base import API_VERSION, NAME_PATTERN
+from controlplane.schema.meta import Kind
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}]
 COMPONENTS: Final = Components(
@@ -44,7 +45,7 @@ DOCUMENT: Final = Schema(
     required=["apiVersion", "kind", "metadata", "spec"],
     properties={
         "apiVersion": Schema(type=OpenAPIType.STRING, const=API_VERSION),
-        "kind": Schema(type=OpenAPIType.STRING, enum=["Key", "KeyStore", "Principal"]),
+        "kind": Schema(type=OpenAPIType.STRING, enum=[kind.value for kind in Kind]),
         "metadata": Schema(
             type=OpenAPIType.OBJECT,
             required=["name"],

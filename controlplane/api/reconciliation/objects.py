@@ -36,6 +36,7 @@ PLURALS: Final[Mapping[str, Kind]] = {
     "keys": Kind.KEY,
     "keystores": Kind.KEY_STORE,
     "principals": Kind.PRINCIPAL,
+    "xksproxies": Kind.XKS_PROXY,
 }
 
 

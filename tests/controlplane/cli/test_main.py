@@ -418,7 +418,12 @@ def test_a_shell_is_offered_commands_and_kinds(monkeypatch: pytest.MonkeyPatch) 
         return done.stdout
 
     assert "plain,cancel-deletion" in complete("keystead")
-    assert complete("keystead get").splitlines() == ["plain,keys", "plain,keystores", "plain,principals"]
+    assert complete("keystead get").splitlines() == [
+        "plain,keys",
+        "plain,keystores",
+        "plain,principals",
+        "plain,xksproxies",
+    ]
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Raising(KeyStorePlugin):
 
     probe = provision = maintain = observe = create = destroy = _fail
     encrypt = decrypt = sign = verify = generate_mac = verify_mac = agree = encapsulate = decapsulate = _fail
-    random = generate_key_pair = _fail
+    random = generate_key_pair = encrypt_gcm = decrypt_gcm = _fail
 
     def forget(self, ref: MaterialRef) -> None:
         raise self.error
@@ -55,6 +55,8 @@ USES: dict[str, Callable[[Calls], Awaitable[Any]]] = {
     "observe": lambda calls: calls.observe(STORE, REF),
     "encrypt": lambda calls: calls.encrypt(STORE, REF, Algorithm.SYMMETRIC_DEFAULT, b"", b""),
     "decrypt": lambda calls: calls.decrypt(STORE, REF, Algorithm.SYMMETRIC_DEFAULT, b"", b""),
+    "encrypt_gcm": lambda calls: calls.encrypt_gcm(STORE, REF, b"", b""),
+    "decrypt_gcm": lambda calls: calls.decrypt_gcm(STORE, REF, sdk.GcmCiphertext(b"", b"", b""), b""),
     "sign": lambda calls: calls.sign(STORE, REF, Algorithm.ECDSA_SHA_256, MessageType.RAW, b""),
     "verify": lambda calls: calls.verify(STORE, REF, Algorithm.ECDSA_SHA_256, MessageType.RAW, b"", b""),
     "generate_mac": lambda calls: calls.generate_mac(STORE, REF, Algorithm.HMAC_SHA_256, b""),

@@ -17,8 +17,10 @@ from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyS
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Action, Applied, Plan, PlannedChange
 from controlplane.schema.principals import DesiredPrincipal
+from controlplane.schema.xksproxies import DesiredXksProxy, XksCredential, XksTls
 from controlplane.store import credentials, keys, objects
 from controlplane.store.database import Database, Tx
+from plugins.sdk import SecretSource
 
 T = TypeVar("T")
 
@@ -170,3 +172,10 @@ def only(plan: Plan) -> PlannedChange:
 
 def paths(change: PlannedChange) -> dict[str, tuple[Any, Any]]:
     return {field.path: (field.before, field.after) for field in change.fields if field.known}
+
+
+def proxy(name: str = "bank", **fields: Any) -> Document:
+    """An XKS proxy that exposes nothing unless told."""
+    credential = XksCredential(access_key_id="A" * 20, secret=SecretSource(from_env="SECRET"))
+    tls = XksTls(certificate="crt", key="key")
+    return declare(name, DesiredXksProxy(**{"tls": tls, "credentials": (credential,), **fields}))

@@ -34,7 +34,9 @@ class Running:
 
     def _runtime(self) -> Runtime:
         world = self.world
-        return Runtime(world.database, world.calls, world.clock, world.audit, self.signal, world.options_of)
+        return Runtime(
+            world.database, world.calls, world.clock, world.audit, self.signal, world.options_of, world.listeners
+        )
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for the store to change until something holds; the test's timeout is the only limit."""

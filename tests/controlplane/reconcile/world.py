@@ -22,7 +22,8 @@ from controlplane.reconcile.principals import PrincipalReconciler
 from controlplane.schema.conditions import Condition, ConditionType, find_condition
 from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, Origin
 from controlplane.schema.keystores import STANDARD, DesiredKeyStore, KeyStoreStatus
-from controlplane.schema.meta import CONNECTION_FINALIZER, AnyObject, Key, KeyStore, Kind
+from controlplane.schema.meta import CONNECTION_FINALIZER, AnyObject, Key, KeyStore, Kind, XksProxy
+from controlplane.schema.xksproxies import XksServing
 from controlplane.store import attempts, keys, objects
 from controlplane.store.audit import AuditJournal
 from controlplane.store.database import Database, Tx
@@ -37,6 +38,16 @@ HSM = "hsm-a"
 ACCOUNT, REGION = "000000000000", "us-east-1"
 
 
+class NoPorts:
+    """No proxy is declared in these worlds: ports are the matter of ``tests/controlplane/api/xks``."""
+
+    async def serve(self, proxy: XksProxy) -> XksServing:
+        raise AssertionError("no proxy is declared in this world")
+
+    async def withdraw(self, uid: str) -> None:
+        raise AssertionError("no proxy is declared in this world")
+
+
 class World:
     """``hsm-a`` is a memory store on a device file (custody device), ``standard`` the software one (custody token)."""
 
@@ -44,6 +55,7 @@ class World:
         self.directory = directory
         self.clock = clock
         self.device = directory / "device.json"
+        self.listeners = NoPorts()
 
     # ---- life ------------------------------------------------------------------------------------------------------
 

@@ -330,7 +330,8 @@ def test_the_line_is_that_of_the_field() -> None:
         (
             "apiVersion: keystead/v1\nkind: Secret\nname: a\nspec: {}\n",
             [
-                "keys.yaml:2: document 1: kind: `Secret` is not a known kind; use one of `Key`, `KeyStore`, `Principal`",
+                "keys.yaml:2: document 1: kind: `Secret` is not a known kind; use one of `Key`, `KeyStore`, "
+                "`Principal`, `XksProxy`",
                 "keys.yaml:3: document 1: name: there is no such field; did you mean `metadata.name`?",
                 "keys.yaml:1: document 1: metadata: a field is missing; add `metadata: {name: ...}`",
             ],
@@ -363,7 +364,7 @@ def test_the_line_is_that_of_the_field() -> None:
             "a: b\n...\nc: d\n",
             [
                 "keys.yaml:1: document 1: kind: a field is missing; add one of `kind: Key`, `kind: KeyStore`, "
-                "`kind: Principal`",
+                "`kind: Principal`, `kind: XksProxy`",
                 "keys.yaml:1: document 1: a: there is no such field; use one of `kind`, `apiVersion`, `metadata`, `spec`",
                 "keys.yaml:1: document 1: apiVersion: a field is missing; add `apiVersion: keystead/v1`",
                 "keys.yaml:1: document 1: metadata: a field is missing; add `metadata: {name: ...}`",
@@ -750,9 +751,12 @@ def test_a_valid_file_with_a_slip_is_read_or_told(data: st.DataObject, format: F
 FIELDS = sorted({
     "apiVersion", "kind", "metadata", "spec", "name", "keyStore", "region", "keySpec", "keyUsage", "origin", "description",
     "enabled", "aliases", "tags", "policy", "document", "fromFile", "rotation", "periodDays", "deletion", "windowDays",
-    "protect", "management", "type", "connected", "pkcs11", "options", "administrator", "policies",
+    "protect", "management", "type", "connected", "pkcs11", "options", "administrator", "policies", "listen", "port", "tls",
+    "certificate", "key", "clients", "pathPrefix", "credentials", "accessKeyId", "secret", "keys", "rules", "effect", "quota",
 })  # fmt: skip
-VALUES = JSON | st.sampled_from([API_VERSION, "Key", "KeyStore", "Principal", "SM2", "a", "user", "full", 90, {}, []])
+VALUES = JSON | st.sampled_from(
+    [API_VERSION, "Key", "KeyStore", "Principal", "XksProxy", "SM2", "a", "user", "full", 90, {}, []]
+)
 
 
 @st.composite
@@ -761,7 +765,7 @@ def raw_documents(draw: st.DrawFn) -> Any:
     fields = st.dictionaries(
         st.sampled_from(FIELDS), VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3)
     )
-    raw = {"apiVersion": API_VERSION, "kind": draw(st.sampled_from(["Key", "KeyStore", "Principal", "X"]))}
+    raw = {"apiVersion": API_VERSION, "kind": draw(st.sampled_from(["Key", "KeyStore", "Principal", "XksProxy", "X"]))}
     raw |= {"metadata": {"name": "a"}, "spec": draw(fields)}
     return {**raw, **draw(st.just({}) | fields)}
 

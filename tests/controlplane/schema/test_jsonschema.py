@@ -33,7 +33,12 @@ def test_it_says_what_it_describes() -> None:
     assert schema["$id"] == "urn:keystead:schema:keystead:v1:document"
     assert schema["title"] == "Keystead document"
     kinds = [schema["$defs"][branch["$ref"].removeprefix("#/$defs/")] for branch in schema["oneOf"]]
-    assert [kind["properties"]["kind"]["enum"] for kind in kinds] == [["Key"], ["KeyStore"], ["Principal"]]
+    assert [kind["properties"]["kind"]["enum"] for kind in kinds] == [
+        ["Key"],
+        ["KeyStore"],
+        ["Principal"],
+        ["XksProxy"],
+    ]
     assert "description" in schema["$defs"]["DesiredKey"]["properties"]["aliases"]["items"]
 
 

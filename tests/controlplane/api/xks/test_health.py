@@ -1,0 +1,139 @@
+"""Health of the key stores behind a proxy: really used, never older than a minute, one bad store among good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.api.xks.health import MAX_AGE, Checked, Health
+from controlplane.clock import ManualClock
+from controlplane.schema.keystores import STANDARD
+from controlplane.schema.xksproxies import XksHealth
+from controlplane.store.catalog import Catalog
+from controlplane.usage.testkeys import TestKeys
+from plugins.memory import MemoryKeyStore
+from tests.controlplane.reconcile.world import HSM, World
+
+
+class Watch:
+    """A stop watch that the test owns."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def fresh_devices() -> Iterator[None]:
+    MemoryKeyStore.reset()
+    yield
+    MemoryKeyStore.reset()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: ManualClock) -> World:
+    world = World(tmp_path, clock)
+    await world.start()
+    await world.add_store()
+    await world.add_store(STANDARD, STANDARD)
+    await world.connect()
+    return world
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def catalog(world: World) -> Catalog:
+    return Catalog(world.database)
+
+
+@pytest.fixture
+def health(world: World, catalog: Catalog, watch: Watch) -> Health:
+    return Health(catalog, TestKeys(world.database, world.calls), watch)
+
+
+async def look(health: Health, store: str = HSM) -> Checked:
+    (checked,) = await health.of([store])
+    return checked
+
+
+async def test_a_store_that_encrypts_and_decrypts_is_active(health: Health) -> None:
+    for store in (HSM, STANDARD):
+        assert (await look(health, store)).manager.health is XksHealth.ACTIVE
+
+
+@pytest.mark.parametrize("call", ["encrypt_gcm", "decrypt_gcm"])
+@pytest.mark.parametrize("effect", ["unavailable", "refuse", "error", "lost-answer"])
+async def test_a_store_that_does_not_is_unavailable(world: World, health: Health, call: str, effect: str) -> None:
+    world.fault(call, effect)
+    checked = await look(health)
+    assert checked.manager.health is XksHealth.UNAVAILABLE
+    assert checked.manager.detail
+    assert not checked.late
+
+
+async def test_a_store_that_hangs_is_late_and_keeps_nobody_waiting(world: World, health: Health, watch: Watch) -> None:
+    await look(health)
+    world.fault("encrypt_gcm", "hang")
+    watch.now += MAX_AGE + 1
+    checked = await look(health)
+    assert checked.manager.health is XksHealth.UNAVAILABLE
+    assert checked.late
+
+
+async def test_a_bad_store_does_not_make_a_good_one_bad(world: World, health: Health) -> None:
+    world.fault("encrypt_gcm", "unavailable")
+    looks = await health.of([HSM, STANDARD])
+    assert [each.manager.health for each in looks] == [XksHealth.UNAVAILABLE, XksHealth.ACTIVE]
+
+
+async def test_an_answer_is_never_older_than_a_minute(world: World, health: Health, watch: Watch) -> None:
+    assert MAX_AGE < 60
+    first = await look(health)
+    world.fault("encrypt_gcm", "unavailable")
+    watch.now += MAX_AGE
+    assert await look(health) is first
+    watch.now += 0.1
+    assert (await look(health)).manager.health is XksHealth.UNAVAILABLE
+
+
+async def test_a_store_that_was_disconnected_is_unavailable_at_once(
+    world: World, catalog: Catalog, health: Health
+) -> None:
+    assert (await look(health)).manager.health is XksHealth.ACTIVE
+    await world.change_store(HSM, connected=False)
+    await world.connect(HSM)
+    catalog.refresh()
+    checked = await look(health)
+    assert (checked.manager.health, checked.declared_off) == (XksHealth.UNAVAILABLE, True)
+    await world.change_store(HSM, connected=True)
+    await world.connect(HSM)
+    catalog.refresh()
+    assert (await look(health)).manager.health is XksHealth.ACTIVE
+
+
+async def test_a_store_that_is_not_there_is_unavailable(health: Health) -> None:
+    assert (await look(health, "none")).manager.health is XksHealth.UNAVAILABLE
+
+
+async def test_one_test_key_in_each_store_over_restarts(world: World, catalog: Catalog, watch: Watch) -> None:
+    for _ in range(2):
+        health = Health(catalog, TestKeys(world.database, world.calls), watch)
+        await health.renew([HSM, STANDARD])
+        await health.renew([HSM, STANDARD])
+    assert len(world.in_device()) == 1
+    assert len([name for name in world.tokens() if name.startswith("keystead:system:health")]) == 1
+
+
+async def test_a_test_key_that_somebody_removed_is_made_again(world: World, health: Health) -> None:
+    await look(health)
+    world.device.unlink()
+    assert (await health.renew([HSM]))[0].manager.health is XksHealth.UNAVAILABLE
+    assert (await health.renew([HSM]))[0].manager.health is XksHealth.ACTIVE
