@@ -84,7 +84,7 @@ class KmsDoor:
         except Exception as error:
             if not isinstance(error, KeysteadError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
                 log.exception("a request failed unexpectedly", request_id=request_id)
-            return _refusal(exception_of(error), request_id)
+            return _refusal(exception_of(error, _target(headers)), request_id)
         return _answer(200, b"" if response is None else _encode(response), request_id)
 
     def too_large(self) -> Answer:

@@ -12,6 +12,7 @@ import msgspec
 
 from controlplane import errors
 from controlplane.api.kms.shapes.base import model_pattern
+from controlplane.domain import lifecycle
 
 _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.InvalidArn, "InvalidArnException", 400),
@@ -49,6 +50,14 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
 )
 """First match wins: a class stands before its base."""
 
+_ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
+    ("InvalidArnException", lifecycle.USES | {"CreateAlias", "UpdateAlias"}, "NotFoundException"),
+    ("InvalidAliasNameException", frozenset({"DeleteAlias", "UpdateAlias"}), "NotFoundException"),
+    ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
+)
+"""Exceptions that some operations do not have in the service model, and what they answer in their place: a client that
+knows the model could not read the other."""
+
 _UNAUTHENTICATED = {
     "MissingAuthenticationToken": "MissingAuthenticationTokenException",
     "IncompleteSignature": "IncompleteSignatureException",
@@ -69,8 +78,8 @@ class AwsException(msgspec.Struct, frozen=True):
     status: int
 
 
-def exception_of(error: Exception) -> AwsException:
-    """What an error is in AWS's words. Anything unexpected is KMSInternalException without detail."""
+def exception_of(error: Exception, operation: str = "") -> AwsException:
+    """What an error of an operation is in AWS's words. The unexpected is KMSInternalException without detail."""
     if isinstance(error, errors.Unauthenticated):
         kind = _UNAUTHENTICATED.get(error.kind, "MissingAuthenticationTokenException")
         return AwsException(kind, error.message, 400)
@@ -82,7 +91,8 @@ def exception_of(error: Exception) -> AwsException:
         return AwsException("KMSInternalException", _INTERNAL, 500)
     for kind_of, name, status in _MAP:
         if isinstance(error, kind_of):
-            return AwsException(name, error.message, status)
+            known = next((other for theirs, where, other in _ELSEWHERE if theirs == name and operation in where), name)
+            return AwsException(known, error.message, status)
     return AwsException("KMSInternalException", _INTERNAL, 500)
 
 
