@@ -24,6 +24,7 @@ from controlplane.api.reconciliation.browse import BrowseController
 from controlplane.api.reconciliation.credentials import CredentialsController
 from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
 from controlplane.api.reconciliation.guard import BearerMiddleware
+from controlplane.api.reconciliation.imports import ImportsController
 from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
 from controlplane.api.reconciliation.stream import StreamController
@@ -111,6 +112,7 @@ def rest_app(services: Services) -> Litestar:
             BrowseController,
             ActionsController,
             CredentialsController,
+            ImportsController,
             ObjectsController,
         ],
         middleware=[authenticated],

@@ -13,13 +13,16 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
 from controlplane import __version__
+from controlplane.cli import options
+from controlplane.cli.importing import import_material
+from controlplane.cli.options import client_options
 from controlplane.errors import InvalidInput, KeysteadError
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ _KINDS: Final = {
     "xksproxy": "XksProxy",
     "xksproxies": "XksProxy",
 }
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 click.rich_click.SHOW_ARGUMENTS = True
 click.rich_click.COMMANDS_BEFORE_OPTIONS = True
@@ -48,17 +50,16 @@ click.rich_click.COMMAND_GROUPS = {
     "keystead": [
         {"name": "Desired state", "commands": ["validate", "plan", "apply", "schema"]},
         {"name": "Objects", "commands": ["get", "describe"]},
-        {"name": "Keys", "commands": ["enable", "disable", "rotate", "make-primary", "delete", "cancel-deletion"]},
+        {
+            "name": "Keys",
+            "commands": ["enable", "disable", "rotate", "make-primary", "delete", "cancel-deletion", "import-material"],
+        },
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Servers", "commands": ["dev", "init", "serve"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
 }
 
-_json = click.option("--json", "as_json", is_flag=True, help="Answer one JSON document.")
-_url = click.option(
-    "--url", envvar="KEYSTEAD_URL", show_envvar=True, help="The server. Its token is in KEYSTEAD_TOKEN.", metavar="URL"
-)
 _spec_set = click.option(
     "--spec-set", metavar="NAME", help="The set that owns these objects; default: the name of the directory or file."
 )
@@ -70,14 +71,9 @@ _paths = click.argument(
     metavar="PATH...",
     help="Files, directories, or -.",
 )
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _principal = click.argument("principal", help="The name of a user.")
 _access_key_id = click.argument("access_key_id", help="As `keystead access-key list` shows it.")
 _name = click.argument("name", help="A name, key id, alias/NAME or ARN.")
-
-
-def _client_options(command: _F) -> _F:
-    return _url(_json(command))
 
 
 class _KindName(click.ParamType[str]):
@@ -114,7 +110,7 @@ def keystead(context: click.Context) -> None:
 
 @keystead.command()
 @_paths
-@_json
+@options.as_json
 def validate(paths: tuple[Path, ...], as_json: bool) -> int:
     """Check spec files without a server."""
     from controlplane.cli import plan as commands
@@ -128,7 +124,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> int:
 @_spec_set
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 0: nothing to do, 1: error, 2: changes.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON to FILE, too.")
-@_client_options
+@client_options
 def plan(
     *,
     paths: tuple[Path, ...],
@@ -152,7 +148,7 @@ def plan(
 )
 @_spec_set
 @click.option("--plan", "plan_id", metavar="ID", help="Apply exactly this plan, instead of planning anew.")
-@_yes
+@options.yes
 @click.option("--no-wait", is_flag=True, help="Do not wait until the objects are as declared.")
 @click.option(
     "--timeout",
@@ -162,7 +158,7 @@ def plan(
     metavar="SECONDS",
     help="How long to wait.",
 )
-@_client_options
+@client_options
 def apply(
     *,
     paths: tuple[Path, ...],
@@ -207,7 +203,7 @@ def schema(as_json: bool) -> int:
 @click.argument("kind", type=_KindName(plural=True), metavar="keys|keystores|principals|xksproxies")
 @click.argument("name", required=False, help="One of them; a key also by key id, alias/NAME or ARN.")
 @click.option("--spec-set", metavar="NAME", help="Only what this spec set owns.")
-@_client_options
+@client_options
 def get(kind: str, name: str | None, spec_set: str | None, url: str | None, as_json: bool) -> int:
     """List objects."""
     from controlplane.cli import objects as commands
@@ -221,7 +217,7 @@ def get(kind: str, name: str | None, spec_set: str | None, url: str | None, as_j
 @keystead.command()
 @click.argument("kind", type=_KindName(plural=False), metavar="key|keystore|principal|xksproxy")
 @_name
-@_client_options
+@client_options
 def describe(kind: str, name: str, url: str | None, as_json: bool) -> int:
     """Show everything about one object."""
     from controlplane.cli import objects as commands
@@ -242,7 +238,7 @@ def _act(action: KeyAction, name: str, url: str | None, as_json: bool, **options
 
 @keystead.command()
 @_name
-@_client_options
+@client_options
 def enable(name: str, url: str | None, as_json: bool) -> int:
     """Let a key be used again."""
     return _act("enable", name, url, as_json)
@@ -250,7 +246,7 @@ def enable(name: str, url: str | None, as_json: bool) -> int:
 
 @keystead.command()
 @_name
-@_client_options
+@client_options
 def disable(name: str, url: str | None, as_json: bool) -> int:
     """Refuse every use of a key, until it is enabled."""
     return _act("disable", name, url, as_json)
@@ -258,7 +254,7 @@ def disable(name: str, url: str | None, as_json: bool) -> int:
 
 @keystead.command()
 @_name
-@_client_options
+@client_options
 def rotate(name: str, url: str | None, as_json: bool) -> int:
     """Give a key new material now. What was encrypted before stays readable."""
     return _act("rotate", name, url, as_json)
@@ -266,7 +262,7 @@ def rotate(name: str, url: str | None, as_json: bool) -> int:
 
 @keystead.command("make-primary")
 @_name
-@_client_options
+@client_options
 def make_primary(name: str, url: str | None, as_json: bool) -> int:
     """Make a replica the primary key of its multi-Region key."""
     return _act("make-primary", name, url, as_json)
@@ -277,8 +273,8 @@ def make_primary(name: str, url: str | None, as_json: bool) -> int:
 @click.option(
     "--window-days", type=click.IntRange(7, 30), metavar="7..30", help="Default: the window that the key declares."
 )
-@_yes
-@_client_options
+@options.yes
+@client_options
 def delete(name: str, window_days: int | None, yes: bool, url: str | None, as_json: bool) -> int:
     """Schedule a key for deletion. Nothing is destroyed before its window has passed."""
     return _act("schedule-deletion", name, url, as_json, window_days=window_days, yes=yes)
@@ -286,7 +282,7 @@ def delete(name: str, window_days: int | None, yes: bool, url: str | None, as_js
 
 @keystead.command("cancel-deletion")
 @_name
-@_client_options
+@client_options
 def cancel_deletion(name: str, url: str | None, as_json: bool) -> int:
     """Keep a key that is pending deletion."""
     return _act("cancel-deletion", name, url, as_json)
@@ -302,7 +298,7 @@ def access_key() -> None:
 
 @access_key.command("create")
 @_principal
-@_client_options
+@client_options
 def create_access_key(principal: str, url: str | None, as_json: bool) -> int:
     """Make an access key. Its secret is shown once."""
     return _credentials("create_access_key", principal, url, as_json)
@@ -310,7 +306,7 @@ def create_access_key(principal: str, url: str | None, as_json: bool) -> int:
 
 @access_key.command("list")
 @_principal
-@_client_options
+@client_options
 def list_access_keys(principal: str, url: str | None, as_json: bool) -> int:
     """Show the access keys of a principal, without secrets."""
     return _credentials("list_access_keys", principal, url, as_json)
@@ -319,7 +315,7 @@ def list_access_keys(principal: str, url: str | None, as_json: bool) -> int:
 @access_key.command("disable")
 @_principal
 @_access_key_id
-@_client_options
+@client_options
 def disable_access_key(principal: str, access_key_id: str, url: str | None, as_json: bool) -> int:
     """Have an access key sign nothing, until it is enabled."""
     return _credentials("switch_access_key", principal, url, as_json, access_key_id=access_key_id, active=False)
@@ -328,7 +324,7 @@ def disable_access_key(principal: str, access_key_id: str, url: str | None, as_j
 @access_key.command("enable")
 @_principal
 @_access_key_id
-@_client_options
+@client_options
 def enable_access_key(principal: str, access_key_id: str, url: str | None, as_json: bool) -> int:
     """Let an access key sign again."""
     return _credentials("switch_access_key", principal, url, as_json, access_key_id=access_key_id, active=True)
@@ -337,7 +333,7 @@ def enable_access_key(principal: str, access_key_id: str, url: str | None, as_js
 @access_key.command("delete")
 @_principal
 @_access_key_id
-@_client_options
+@client_options
 def delete_access_key(principal: str, access_key_id: str, url: str | None, as_json: bool) -> int:
     """Take an access key away for ever."""
     return _credentials("delete_access_key", principal, url, as_json, access_key_id=access_key_id)
@@ -354,7 +350,7 @@ def token() -> None:
 @click.option(
     "--expires-in-days", type=click.IntRange(1, 3650), metavar="DAYS", help="Without it, the token lasts until revoked."
 )
-@_client_options
+@client_options
 def create_token(principal: str, description: str, expires_in_days: int | None, url: str | None, as_json: bool) -> int:
     """Make a token. It is shown once."""
     return _credentials(
@@ -364,7 +360,7 @@ def create_token(principal: str, description: str, expires_in_days: int | None, 
 
 @token.command("list")
 @_principal
-@_client_options
+@client_options
 def list_tokens(principal: str, url: str | None, as_json: bool) -> int:
     """Show the tokens of a principal: ids and dates."""
     return _credentials("list_tokens", principal, url, as_json)
@@ -373,7 +369,7 @@ def list_tokens(principal: str, url: str | None, as_json: bool) -> int:
 @token.command("revoke")
 @_principal
 @click.argument("token_id", help="As `keystead token list` shows it.")
-@_client_options
+@client_options
 def revoke_token(principal: str, token_id: str, url: str | None, as_json: bool) -> int:
     """Take a token away for ever."""
     return _credentials("revoke_token", principal, url, as_json, token_id=token_id)
@@ -385,6 +381,9 @@ def _credentials(command: str, principal: str, url: str | None, as_json: bool, *
 
     code: int = getattr(commands, command)(principal, output=Output(json=as_json), url=url, **options)
     return code
+
+
+keystead.add_command(import_material)
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------
@@ -410,7 +409,7 @@ def dev(port: int, data_dir: Path | None, as_json: bool) -> None:
 @click.option("--root-key", type=click.Choice(["file", "passphrase"]), default="file", show_default=True)
 @click.option("--passphrase-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:8470.")
-@_json
+@options.as_json
 def init(
     *,
     directory: Path,
@@ -458,7 +457,7 @@ def serve(config: Path, as_json: bool) -> None:
 
 @keystead.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@_json
+@options.as_json
 def completion(shell: str, as_json: bool) -> int:
     """Print a completion script, to be sourced by the shell."""
     from controlplane.cli import objects as commands

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, Origin
+from controlplane.schema.keys import DesiredKey, ExpirySpec, KeySpec, KeyUsage, Origin
 from controlplane.schema.keystores import STANDARD
 from plugins.sdk.vocabulary import KEY_SPECS, Algorithm
 
@@ -112,10 +112,20 @@ def complete(
             misfits.append(
                 Misfit("rotation.enabled", "only SYMMETRIC_DEFAULT keys of origin AWS_KMS rotate automatically")
             )
+    misfits += _expiry_misfits(desired.expiry, origin)
     completed = msgspec.structs.replace(
         desired, key_usage=usage, origin=origin, region=desired.region or default_region
     )
     return completed, misfits
+
+
+def _expiry_misfits(expiry: ExpirySpec, origin: Origin) -> list[Misfit]:
+    if expiry == ExpirySpec():
+        return []
+    if origin is not Origin.EXTERNAL:
+        return [Misfit("expiry", f"only imported material expires; the origin is {origin}, not EXTERNAL")]
+    both = expiry.valid_to is not None and expiry.valid_days is not None
+    return [Misfit("expiry", "give validTo or validDays, not both")] if both else []
 
 
 def complete_replica(desired: DesiredKey, primary: DesiredKey) -> tuple[DesiredKey, list[Misfit]]:

@@ -51,6 +51,23 @@ class Asked(msgspec.Struct, frozen=True):
     description: str | None = None
 
 
+def waits(key: Key) -> bool:
+    """Whether somebody has to import material before the key can be used."""
+    materials = key.status.materials
+    return key.spec.origin is Origin.EXTERNAL and not (materials and all(each.present for each in materials))
+
+
+def waiting_words(key: Key) -> str:
+    """What a key waits for, for sentences."""
+    gone = next(
+        (each.imported for each in key.status.materials if each.imported is not None and not each.present), None
+    )
+    if gone is None or gone.end is None or gone.ended_at is None:
+        return "waiting for material"
+    how = "expired" if gone.end is MaterialEnd.EXPIRED else "was deleted"
+    return f"waiting for material that {how} at {gone.ended_at.isoformat(timespec='seconds')}"
+
+
 # ---- before anything is unwrapped ------------------------------------------------------------------------------------
 
 

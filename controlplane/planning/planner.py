@@ -9,27 +9,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import msgspec
 
-from controlplane.domain import capabilities, lifecycle, policy
+from controlplane.domain import capabilities, imports, lifecycle, policy
 from controlplane.domain.capabilities import Misfit
 from controlplane.domain.diff import FieldChange, field_changes
 from controlplane.domain.schedule import due_words
 from controlplane.errors import InvalidPolicy, InvalidSpec, Problem
 from controlplane.schema.documents import Document, Located, check
-from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, PolicySource
+from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, PolicySource
 from controlplane.schema.keystores import STANDARD, DesiredKeyStore
 from controlplane.schema.meta import AnyObject, Desired, Key, KeyStore, Kind
-from controlplane.schema.plans import FORMAT_VERSION, Action, Counts, FieldPlan, Plan, PlannedChange, PlanReason
+from controlplane.schema.plans import (
+    FORMAT_VERSION,
+    Action,
+    Counts,
+    FieldPlan,
+    Plan,
+    PlannedChange,
+    PlanReason,
+    PlanWarning,
+    Waiting,
+    Warned,
+)
 from controlplane.schema.principals import DesiredPrincipal
 from controlplane.schema.xksproxies import DesiredXksProxy
-from controlplane.store import credentials, keys, objects
+from controlplane.store import credentials, keys, last_uses, objects
 from controlplane.store.database import Tx
 
 PLAN_LIFETIME: Final = timedelta(hours=1)
+RECENTLY: Final = timedelta(hours=24)
+"""A key that was used within this time and would be deleted carries a warning."""
 
 _SECRET_WORDS: Final = ("pin", "password", "passphrase", "secret", "accesskey", "token", "credential", "apikey")
 """Ends of names of options that hold secrets, in lower case: ``userPin`` and ``clientSecret`` as well as ``pin``."""
@@ -88,7 +101,7 @@ def make_plan(
             for desire in desires
             if isinstance(desire.spec, DesiredKey) and live.find(Kind.KEY, desire.name) is None
         )
-        changes.extend(_pruned(tx, spec_set, declared, newcomers))
+        changes.extend(_pruned(tx, spec_set, declared, newcomers, around.now))
     changes = _keeping_an_administrator(tx, changes, desires)
     plan = Plan(
         format_version=FORMAT_VERSION,
@@ -99,6 +112,7 @@ def make_plan(
         expires_at=around.now + PLAN_LIFETIME,
         changes=tuple(changes),
         counts=_counts(changes, unchanged),
+        waiting=tuple(_waiting(desires, live)),
     )
     return Draft(plan, desires)
 
@@ -352,7 +366,9 @@ def _with_alias_conflicts(
             )
 
 
-def _pruned(tx: Tx, spec_set: str, declared: set[tuple[Kind, str]], newcomers: Counter[str]) -> Iterator[PlannedChange]:
+def _pruned(
+    tx: Tx, spec_set: str, declared: set[tuple[Kind, str]], newcomers: Counter[str], now: datetime
+) -> Iterator[PlannedChange]:
     """Objects of the set that are no longer declared. ``newcomers``: how many keys the plan makes in each key store."""
     for kind in (Kind.XKS_PROXY, Kind.KEY, Kind.PRINCIPAL, Kind.KEY_STORE):
         after = ""
@@ -360,10 +376,10 @@ def _pruned(tx: Tx, spec_set: str, declared: set[tuple[Kind, str]], newcomers: C
             after = batch[-1].metadata.name
             for present in batch:
                 if (kind, present.metadata.name) not in declared and present.metadata.deletion is None:
-                    yield _removal(tx, present, newcomers)
+                    yield _removal(tx, present, newcomers, now)
 
 
-def _removal(tx: Tx, present: AnyObject, newcomers: Counter[str]) -> PlannedChange:
+def _removal(tx: Tx, present: AnyObject, newcomers: Counter[str], now: datetime) -> PlannedChange:
     meta = present.metadata
     change = PlannedChange(
         action=Action.DELETE,
@@ -389,7 +405,10 @@ def _removal(tx: Tx, present: AnyObject, newcomers: Counter[str]) -> PlannedChan
                 message=f"{refused.message.rstrip('.')}; plan again when that has ended, or put it back until then",
             )
         return msgspec.structs.replace(
-            change, action=Action.SCHEDULE_DELETION, window_days=present.spec.deletion.window_days
+            change,
+            action=Action.SCHEDULE_DELETION,
+            window_days=present.spec.deletion.window_days,
+            warnings=tuple(_used_recently(tx, meta.uid, now)),
         )
     if isinstance(present, KeyStore):
         left = objects.count(tx, Kind.KEY, key_store=meta.name) + newcomers[meta.name]
@@ -455,6 +474,31 @@ def _holds_secret(value: Any) -> bool:
 
 def _masked(value: Any) -> Any:
     return None if value is None else "(sensitive)"
+
+
+def _used_recently(tx: Tx, uid: str, now: datetime) -> Iterator[Warned]:
+    """A warning for a key that somebody still uses."""
+    last = last_uses.get(tx, uid)
+    if last is None or now.timestamp() - last.at >= RECENTLY.total_seconds():
+        return
+    at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
+    yield Warned(
+        warning=PlanWarning.USED_RECENTLY, message=f"it was used in the last 24 hours: {last.operation} at {at}"
+    )
+
+
+def _waiting(desires: Sequence[Desire], live: _Live) -> Iterator[Waiting]:
+    """Keys of the set that wait for their owner to import material."""
+    for desire in desires:
+        present = live.find(desire.kind, desire.name) if desire.kind is Kind.KEY else None
+        if isinstance(present, Key) and present.metadata.deletion is None and imports.waits(present):
+            yield Waiting(
+                kind=Kind.KEY,
+                name=desire.name,
+                state=KeyState.PENDING_IMPORT,
+                message=f"{imports.waiting_words(present)}; "
+                f"begin with: keystead import-material {desire.name} parameters --out DIR",
+            )
 
 
 def _counts(changes: Sequence[PlannedChange], unchanged: int) -> Counts:

@@ -23,7 +23,7 @@ from controlplane.reconcile.external import External, Held
 from controlplane.reconcile.imported import ImportedMaterials
 from controlplane.reconcile.rotation import Rotation
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
-from controlplane.schema.keys import KeyState, Management, Origin
+from controlplane.schema.keys import KeyState, Management
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import Key
 from controlplane.store import keys, objects
@@ -124,8 +124,8 @@ class KeyReconciler:
         wake: tuple[str, ...] = ()
         if is_replica(key):
             key, wake = await self._rotation.follow(key)
-        if _waits_for_material(key):
-            message, due = "waiting for material to be imported", imports.next_due(key.status)
+        if imports.waits(key):
+            message, due = imports.waiting_words(key), imports.next_due(key.status)
             return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, message, due=due)
         if key.status.materials:
             await self._external.observe(key)
@@ -202,12 +202,6 @@ class KeyReconciler:
 def next_rotation(key: Key) -> datetime | None:
     """When this key has to be looked at for its rotation; a replica follows its primary key."""
     return None if is_replica(key) or not key.spec.enabled else key.status.rotation.next_at
-
-
-def _waits_for_material(key: Key) -> bool:
-    """Whether somebody has to import material before the key can be used."""
-    materials = key.status.materials
-    return key.spec.origin is Origin.EXTERNAL and not (materials and all(each.present for each in materials))
 
 
 def _first(*moments: datetime | None) -> datetime | None:

@@ -9,6 +9,7 @@ reorder what a person is asked to approve. Sensitive values are not shown. Text 
 line says so; it never hides a difference. What is blocked stands last in a plan, because a terminal shows the end.
 """
 
+from controlplane.report.imports import import_lines
 from controlplane.report.lines import Line, Style, age, moment, printable, time_left
 from controlplane.report.objects import SECRET_FIELDS, describe_lines, shown_condition, shown_state, table_lines
 from controlplane.report.plans import (
@@ -33,6 +34,7 @@ __all__ = [
     "applied_line",
     "counts_line",
     "describe_lines",
+    "import_lines",
     "moment",
     "plan_footer",
     "plan_lines",

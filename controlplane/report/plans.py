@@ -76,6 +76,7 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
         yield Line(
             f"No changes. {_spec_set(plan)} is as declared ({number(plan.counts.unchanged, 'object')}).", Style.GOOD
         )
+        yield from _waiting_lines(plan)
         return
     by_action = {action: [change for change in plan.changes if change.action is action] for action in _VERBS}
     used = [action for action in _VERBS if by_action[action]]
@@ -95,6 +96,7 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
             )
     yield Line("")
     yield counts_line(plan.counts)
+    yield from _waiting_lines(plan)
     if plan.counts.blocked:
         what = "change is" if plan.counts.blocked == 1 else "changes are"
         yield Line(f"Nothing of this plan can be applied until the blocked {what} resolved.", Style.BLOCKED)
@@ -142,12 +144,22 @@ def _change_lines(change: PlannedChange, plan: Plan) -> Iterator[Line]:
         yield Line(f"# to resolve: {remedy}", style)
     elif because := _because(change, plan):
         yield Line(f"# (because {because})", style if change.action is not Action.CREATE else Style.MUTED)
+    for each in change.warnings:
+        yield Line(f"# warning: {each.message}", Style.WARNING)
     yield Line(f"{symbol} {name}", style)
     width = min(MAX_PAD, max((len(shown_path(field.path)) for field in change.fields), default=0))
     for field in change.fields:
         yield from _field_lines(field, width, change.action)
     if change.unchanged_fields:
         yield Line(f"    # ({number(change.unchanged_fields, 'unchanged field')} hidden)", Style.MUTED)
+
+
+def _waiting_lines(plan: Plan) -> Iterator[Line]:
+    """What waits for somebody: a state, shown with every plan and counted in none."""
+    for each in plan.waiting[:SHOWN_PER_ACTION]:
+        yield Line(f"{_NOUNS[each.kind]} {each.name} is {each.state}: {each.message}", Style.WARNING)
+    if len(plan.waiting) > SHOWN_PER_ACTION:
+        yield Line(f"… and {len(plan.waiting) - SHOWN_PER_ACTION:,} more that wait (use --json for all)", Style.WARNING)
 
 
 def _sentence(change: PlannedChange) -> str:

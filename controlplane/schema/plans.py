@@ -11,9 +11,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from controlplane.schema.base import Frozen
+from controlplane.schema.keys import KeyState
 from controlplane.schema.meta import AnyObject, Kind
 
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "1.1"
 
 
 class Action(StrEnum):
@@ -45,6 +46,29 @@ class PlanReason(StrEnum):
     LAST_ADMINISTRATOR = "LastAdministrator"
 
 
+class PlanWarning(StrEnum):
+    """What a person should look at before applying. It blocks nothing."""
+
+    USED_RECENTLY = "UsedRecently"
+    """A key that would be scheduled for deletion was used in the last 24 hours."""
+
+
+class Warned(Frozen):
+    """One warning of a change."""
+
+    warning: PlanWarning
+    message: str
+
+
+class Waiting(Frozen):
+    """An object of the set that waits for something that no apply can bring. It is a state and no change."""
+
+    kind: Kind
+    name: str
+    state: KeyState
+    message: str
+
+
 class FieldPlan(Frozen):
     """One field of a change. ``known`` is false for what the server decides while applying (the key id)."""
 
@@ -70,6 +94,7 @@ class PlannedChange(Frozen):
     fields: tuple[FieldPlan, ...] = ()
     unchanged_fields: int = 0
     window_days: int | None = None
+    warnings: tuple[Warned, ...] = ()
 
 
 class Counts(Frozen, omit_defaults=False):
@@ -94,6 +119,7 @@ class Plan(Frozen, omit_defaults=False):
     expires_at: datetime
     changes: tuple[PlannedChange, ...]
     counts: Counts
+    waiting: tuple[Waiting, ...] = ()
 
     @property
     def empty(self) -> bool:

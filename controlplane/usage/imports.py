@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from controlplane.access.authorise import Request
+from controlplane.access.caller import Caller
 from controlplane.clock import Clock
 from controlplane.domain import imports as rules
 from controlplane.domain.imports import Asked
@@ -31,6 +33,23 @@ from plugins.sdk import ImportTarget
 
 _TOKEN_LABEL: Final = b"KEYSTEAD-IMPORT-1\x00"
 _TOKEN_BYTES: Final = 48
+EXPIRES: Final = "KEY_MATERIAL_EXPIRES"
+DOES_NOT_EXPIRE: Final = "KEY_MATERIAL_DOES_NOT_EXPIRE"
+"""API reference: ``ExpirationModelType``."""
+
+
+def parameters_request(caller: Caller, spec: str, algorithm: str) -> Request:
+    """GetParametersForImport, as policies see it."""
+    conditions = {"kms:WrappingAlgorithm": algorithm, "kms:WrappingKeySpec": spec}
+    return Request(caller, "GetParametersForImport", conditions=conditions)
+
+
+def import_request(caller: Caller, valid_to: datetime | None) -> Request:
+    """ImportKeyMaterial, as policies see it."""
+    if valid_to is None:
+        return Request(caller, "ImportKeyMaterial", conditions={"kms:ExpirationModel": DOES_NOT_EXPIRE})
+    conditions = {"kms:ExpirationModel": EXPIRES, "kms:ValidTo": valid_to.isoformat()}
+    return Request(caller, "ImportKeyMaterial", conditions=conditions)
 
 
 class Issued(msgspec.Struct, frozen=True):

@@ -25,7 +25,11 @@ def snippets(readme: str) -> list[tuple[str, str, str]]:
     return [(each["mark"] or "", each["language"], each["text"]) for each in SNIPPET.finditer(text)]
 
 
-def test_the_tour_of_the_readme_works_as_it_is_written(tmp_path: Path) -> None:
+TOURS = ["README.md", "examples/import/README.md"]
+
+
+@pytest.mark.parametrize("readme", TOURS)
+def test_the_tour_of_a_readme_works_as_it_is_written(readme: str, tmp_path: Path) -> None:
     """The marked snippets, one after the other against one ``keystead dev``; only the port differs."""
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -44,7 +48,7 @@ def test_the_tour_of_the_readme_works_as_it_is_written(tmp_path: Path) -> None:
         eventually(lambda: "export AWS_SECRET_ACCESS_KEY" in printed.read_text(), "keystead dev is ready")
         found = re.search(r"KEYSTEAD_URL=http://(\S+)", printed.read_text())
         assert found
-        tour = [(language, text.replace(PORT, found[1])) for mark, language, text in snippets("README.md") if
+        tour = [(language, text.replace(PORT, found[1])) for mark, language, text in snippets(readme) if
                 mark.startswith("tour")]  # fmt: skip
         assert len(tour) > 4, "the marks are gone"
         script = ["set -eu"]
@@ -65,7 +69,7 @@ def test_the_tour_of_the_readme_works_as_it_is_written(tmp_path: Path) -> None:
         assert server.wait(30) == 0
 
 
-@pytest.mark.parametrize("readme", ["README.md", "controlplane/README.md", "plugins/README.md"])
+@pytest.mark.parametrize("readme", [*TOURS, "controlplane/README.md", "plugins/README.md"])
 def test_every_document_in_a_readme_is_valid(readme: str, tmp_path: Path) -> None:
     from controlplane.schema.documents import parse
 

@@ -18,6 +18,7 @@ from controlplane.domain.imports import MAX_VALIDITY, Asked
 from controlplane.errors import InvalidInput, Unsupported
 from controlplane.schema.imports import ImportType, WrappingAlgorithm, WrappingSpec
 from controlplane.store.catalog import KeyRecord
+from controlplane.usage.imports import import_request, parameters_request
 from controlplane.usage.perform import Request
 
 _LAST_MOMENT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
@@ -36,21 +37,14 @@ async def get_parameters_for_import(
             parameters_valid_to=seconds(issued.valid_to),
         )
 
-    asked = Request(
-        caller,
-        "GetParametersForImport",
-        conditions={
-            "kms:WrappingAlgorithm": request.wrapping_algorithm.value,
-            "kms:WrappingKeySpec": request.wrapping_key_spec.value,
-        },
-    )
+    asked = parameters_request(caller, request.wrapping_key_spec, request.wrapping_algorithm)
     return await at.usage.on_key(asked, not_alias(request.key_id), work)
 
 
 async def import_key_material(
     at: Services, caller: Caller, request: shapes.ImportKeyMaterialRequest
 ) -> shapes.ImportKeyMaterialResponse:
-    model = request.expiration_model or ExpirationModelType.KEY_MATERIAL_EXPIRES
+    valid_to = _valid_to(request)
 
     async def work(record: KeyRecord) -> shapes.ImportKeyMaterialResponse:
         accepted = await at.imports.accept(
@@ -58,7 +52,7 @@ async def import_key_material(
             request.import_token,
             request.encrypted_key_material,
             Asked(
-                valid_to=_valid_to(request, model),
+                valid_to=valid_to,
                 import_type=None if request.import_type is None else ImportType(request.import_type.value),
                 material_id=request.key_material_id,
                 description=request.key_material_description,
@@ -67,11 +61,7 @@ async def import_key_material(
         )
         return shapes.ImportKeyMaterialResponse(key_id=record.arn, key_material_id=accepted.material_id)
 
-    conditions = {"kms:ExpirationModel": model.value}
-    if request.valid_to is not None and 0 <= request.valid_to < _LAST_MOMENT:
-        conditions["kms:ValidTo"] = datetime.fromtimestamp(int(request.valid_to), UTC).isoformat()
-    asked = Request(caller, "ImportKeyMaterial", conditions=conditions)
-    return await at.usage.on_key(asked, not_alias(request.key_id), work)
+    return await at.usage.on_key(import_request(caller, valid_to), not_alias(request.key_id), work)
 
 
 async def delete_imported_key_material(
@@ -95,8 +85,9 @@ def _wrapping(request: shapes.GetParametersForImportRequest) -> tuple[WrappingSp
     return WrappingSpec(request.wrapping_key_spec.value), WrappingAlgorithm(request.wrapping_algorithm.value)
 
 
-def _valid_to(request: shapes.ImportKeyMaterialRequest, model: ExpirationModelType) -> datetime | None:
+def _valid_to(request: shapes.ImportKeyMaterialRequest) -> datetime | None:
     """The expiry that was asked for, to the second. How far away it may lie is a rule of imports in every door."""
+    model = request.expiration_model or ExpirationModelType.KEY_MATERIAL_EXPIRES
     if model is ExpirationModelType.KEY_MATERIAL_DOES_NOT_EXPIRE:
         if request.valid_to is not None:
             raise InvalidInput("ValidTo cannot be specified if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE")

@@ -66,6 +66,7 @@ class PlansController(Controller):
 
         async def work() -> Plan:
             asked, located = _decode(body)
+            await services.usage.last_uses.write()  # what the plan says of last uses is up to this moment
             around = surroundings(services)
 
             def write(tx: Tx) -> Plan:

@@ -1,0 +1,327 @@
+"""Everything that the reconciliation API offers, one method for each thing. Called by ``cli`` and ``tui``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+
+from controlplane.client.addresses import is_reference, segment
+from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
+from controlplane.schema.browse import Access, KeyRows, KeySort, Summary, Verdict
+from controlplane.schema.credentials import (
+    AccessKeyChange,
+    AccessKeyInfo,
+    IssuedAccessKey,
+    IssuedToken,
+    TokenInfo,
+    TokenRequest,
+)
+from controlplane.schema.documents import Document
+from controlplane.schema.events import EventPage
+from controlplane.schema.imports import (
+    Import,
+    ImportedNow,
+    ImportParameters,
+    ImportReport,
+    WrappingAlgorithm,
+    WrappingSpec,
+)
+from controlplane.schema.keys import RefusedUse
+from controlplane.schema.meta import AnyObject, Key, Kind
+from controlplane.schema.plans import Applied, ObjectPage, Plan, Progress, ServerInfo
+
+COLLECTIONS: Final[Mapping[Kind, str]] = {
+    Kind.KEY: "keys",
+    Kind.KEY_STORE: "keystores",
+    Kind.PRINCIPAL: "principals",
+    Kind.XKS_PROXY: "xksproxies",
+}
+PAGE_SIZE: Final = 500
+MAX_EVENT: Final = 1024 * 1024
+
+_SILENCE_SECONDS: Final = 45.0
+"""The change feed sends a heartbeat every 15 s; three missing ones are a dead connection."""
+
+
+class Change(msgspec.Struct, frozen=True, rename="camel"):
+    """One entry of the change feed. ``version`` is what ``changes(since=...)`` takes to go on after it."""
+
+    version: int
+    kind: Kind
+    uid: str
+    name: str
+    generation: int
+    removed: bool = False
+
+
+class Client(Connection):
+    """The reconciliation API of one server. Use as an async context manager."""
+
+    # ---- plans -----------------------------------------------------------------------------------------------------
+
+    async def plan(self, spec_set: str, documents: Sequence[Document]) -> Plan:
+        """What an apply of these documents would do. Raises :class:`InvalidSpec` with every problem in them."""
+        body = msgspec.json.encode({"specSet": spec_set, "documents": documents})
+        return await self._ask("POST", "/v1/plans", Plan, body)
+
+    async def get_plan(self, plan_id: str) -> Plan:
+        return await self._ask("GET", f"/v1/plans/{segment(plan_id)}", Plan)
+
+    async def apply(self, plan_id: str) -> Applied:
+        """Write the desired state of a plan. After :class:`StalePlan` or :class:`Blocked` nothing was written."""
+        return await self._ask("POST", f"/v1/plans/{segment(plan_id)}/apply", Applied, b"{}")
+
+    async def progress(self, spec_set: str) -> Progress:
+        """How far the reconciler is with a spec set."""
+        return await self._ask("GET", f"/v1/spec-sets/{segment(spec_set)}/progress", Progress)
+
+    # ---- objects ---------------------------------------------------------------------------------------------------
+
+    async def page(
+        self, kind: Kind, *, limit: int = PAGE_SIZE, after: str | None = None, spec_set: str | None = None
+    ) -> ObjectPage:
+        """One page of objects by name, after the name ``after``."""
+        wanted = {"limit": str(limit), "after": after, "specSet": spec_set}
+        query = urlencode({name: value for name, value in wanted.items() if value is not None})
+        return await self._ask("GET", f"/v1/{COLLECTIONS[kind]}?{query}", ObjectPage)
+
+    async def objects(
+        self, kind: Kind, *, spec_set: str | None = None, page_size: int = PAGE_SIZE
+    ) -> AsyncIterator[AnyObject]:
+        """Every object of a kind, page by page."""
+        after: str | None = None
+        while True:
+            page = await self.page(kind, limit=page_size, after=after, spec_set=spec_set)
+            for item in page.items:
+                yield item
+            if page.next is None:
+                return
+            if after is not None and page.next <= after:  # or a broken server would keep us here for ever
+                raise UnexpectedAnswer(f"{self.url} sent a page of {COLLECTIONS[kind]} that does not move on")
+            after = page.next
+
+    async def get(self, kind: Kind, name: str) -> AnyObject:
+        """One object. A key may be given as name, key id, ``alias/NAME`` or ARN."""
+        if kind is Kind.KEY and is_reference(name):
+            found = await self._ask("GET", f"/v1/keys?{urlencode({'ref': name})}", ObjectPage)
+            if len(found.items) != 1:
+                raise UnexpectedAnswer(f"{self.url} answered {len(found.items)} keys for {name}")
+            return found.items[0]
+        return await self._ask("GET", f"/v1/{COLLECTIONS[kind]}/{segment(name)}", AnyObject)  # type: ignore[arg-type]
+
+    async def put(self, document: Document, *, version: int | None = None) -> AnyObject:
+        """Declare one object. With ``version`` (the resource version that was read) it fails with
+        :class:`PreconditionFailed` if the object changed meanwhile."""
+        path = f"/v1/{COLLECTIONS[document.kind]}/{segment(document.name)}"
+        return await self._ask("PUT", path, AnyObject, msgspec.json.encode(document), version=version)  # type: ignore[arg-type]
+
+    async def search_keys(
+        self,
+        filter: str = "",
+        *,
+        sort: KeySort = KeySort.NAME,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 200,
+    ) -> KeyRows:
+        """A window of the keys that match a filter (``schema.filters`` is its grammar), sorted by the server."""
+        wanted = {
+            "filter": filter,
+            "sort": sort.value,
+            "descending": "true" if descending else "false",
+            "offset": str(offset),
+            "limit": str(limit),
+        }
+        return await self._ask("GET", f"/v1/search/keys?{urlencode(wanted)}", KeyRows)
+
+    async def summary(self) -> Summary:
+        """Counts by state and key store, what needs a person, and how much keys are used."""
+        return await self._ask("GET", "/v1/summary", Summary)
+
+    async def access(self) -> Access:
+        """Who the caller is, and what it may do on the account."""
+        return await self._ask("GET", "/v1/access", Access)
+
+    async def key_actions(self, name: str) -> list[Verdict]:
+        """What the caller may do with a key now, and why not."""
+        return await self._ask("GET", f"/v1/keys/{segment(await self._plain_name(name))}/actions", list[Verdict])
+
+    async def refused_uses(self, name: str) -> list[RefusedUse]:
+        """Who tried to use a key that is pending deletion."""
+        path = f"/v1/keys/{segment(await self._plain_name(name))}/refused-uses"
+        return await self._ask("GET", path, list[RefusedUse])
+
+    async def events(self, *, uid: str | None = None, since: int | None = None, limit: int = 200) -> EventPage:
+        """What happened, oldest first: of one object or of all, after version ``since`` or the newest.
+
+        ``EventPage.version`` is the ``since`` that goes on from there. The uid may be that of an object that is gone.
+        """
+        wanted = {"uid": uid, "since": since, "limit": limit}
+        query = urlencode({name: value for name, value in wanted.items() if value is not None})
+        return await self._ask("GET", f"/v1/events?{query}", EventPage)
+
+    # ---- actions on a key ------------------------------------------------------------------------------------------
+
+    async def enable(self, name: str) -> Key:
+        return await self._act(name, "enable")
+
+    async def disable(self, name: str) -> Key:
+        return await self._act(name, "disable")
+
+    async def schedule_deletion(self, name: str, window_days: int | None = None) -> Key:
+        """``window_days`` is 7 to 30; without it the key's own window holds."""
+        return await self._act(name, "schedule-deletion", {} if window_days is None else {"windowDays": window_days})
+
+    async def cancel_deletion(self, name: str) -> Key:
+        return await self._act(name, "cancel-deletion")
+
+    async def rotate(self, name: str) -> Key:
+        """Ask for new key material now; the reconciler makes it."""
+        return await self._act(name, "rotate")
+
+    async def make_primary(self, name: str) -> Key:
+        """Make a replica key the primary key of its multi-Region key."""
+        return await self._act(name, "make-primary")
+
+    async def reconcile(self, name: str) -> Key:
+        """Have the reconciler look at the key now."""
+        return await self._act(name, "reconcile")
+
+    async def _act(self, name: str, action: str, body: Mapping[str, object] | None = None) -> Key:
+        path = f"/v1/keys/{segment(await self._plain_name(name))}/actions/{action}"
+        return await self._ask("POST", path, Key, msgspec.json.encode(body or {}))
+
+    async def _plain_name(self, name: str) -> str:
+        return (await self.get(Kind.KEY, name)).metadata.name if is_reference(name) else name
+
+    # ---- credentials -----------------------------------------------------------------------------------------------
+
+    async def create_access_key(self, principal: str) -> IssuedAccessKey:
+        """A new access key of a principal, with its secret: the only time it is told."""
+        return await self._ask("POST", f"{_of_principal(principal)}/access-keys", IssuedAccessKey, b"")
+
+    async def access_keys(self, principal: str) -> list[AccessKeyInfo]:
+        return await self._ask("GET", f"{_of_principal(principal)}/access-keys", list[AccessKeyInfo])
+
+    async def switch_access_key(self, principal: str, access_key_id: str, *, active: bool) -> AccessKeyInfo:
+        """Let an access key sign, or not."""
+        path = f"{_of_principal(principal)}/access-keys/{segment(access_key_id)}"
+        return await self._ask("PUT", path, AccessKeyInfo, msgspec.json.encode(AccessKeyChange(active=active)))
+
+    async def delete_access_key(self, principal: str, access_key_id: str) -> AccessKeyInfo:
+        """Take an access key away for ever."""
+        path = f"{_of_principal(principal)}/access-keys/{segment(access_key_id)}"
+        return await self._ask("DELETE", path, AccessKeyInfo)
+
+    async def create_token(
+        self, principal: str, description: str = "", *, expires_in_days: int | None = None
+    ) -> IssuedToken:
+        """A new bearer token of a principal: the only time it is told."""
+        asked = TokenRequest(description=description, expires_in_days=expires_in_days)
+        return await self._ask("POST", f"{_of_principal(principal)}/tokens", IssuedToken, msgspec.json.encode(asked))
+
+    async def tokens(self, principal: str) -> list[TokenInfo]:
+        return await self._ask("GET", f"{_of_principal(principal)}/tokens", list[TokenInfo])
+
+    async def revoke_token(self, principal: str, token_id: str) -> TokenInfo:
+        """Take a bearer token away for ever."""
+        return await self._ask("DELETE", f"{_of_principal(principal)}/tokens/{segment(token_id)}", TokenInfo)
+
+    # ---- importing material ----------------------------------------------------------------------------------------
+
+    async def import_parameters(
+        self, name: str, spec: WrappingSpec | None = None, algorithm: WrappingAlgorithm | None = None
+    ) -> ImportParameters:
+        """What somebody needs to wrap material for a key, valid for 24 hours."""
+        wanted = {"wrappingKeySpec": spec, "wrappingAlgorithm": algorithm}
+        body = msgspec.json.encode({field: value for field, value in wanted.items() if value is not None})
+        return await self._ask("POST", f"{await self._import_path(name)}/parameters", ImportParameters, body)
+
+    async def import_material(self, name: str, upload: Import) -> ImportedNow:
+        """Upload wrapped material. After a refusal the key is as it was."""
+        return await self._ask("POST", await self._import_path(name), ImportedNow, msgspec.json.encode(upload))
+
+    async def import_report(self, name: str) -> ImportReport:
+        """How far the import of a key is."""
+        return await self._ask("GET", await self._import_path(name), ImportReport)
+
+    async def delete_material(self, name: str, material_id: str | None = None) -> Key:
+        """Delete imported material at once; without an id the one that encrypts now."""
+        query = f"?{urlencode({'material': material_id})}" if material_id is not None else ""
+        return await self._ask("DELETE", await self._import_path(name) + query, Key)
+
+    async def _import_path(self, name: str) -> str:
+        return f"/v1/keys/{segment(await self._plain_name(name))}/import"
+
+    # ---- the server ------------------------------------------------------------------------------------------------
+
+    async def server(self) -> ServerInfo:
+        return await self._ask("GET", "/v1/server", ServerInfo)
+
+    async def healthy(self) -> bool:
+        """Whether something at the URL says that it is well. Never raises for a server that is not there (yet)."""
+        try:
+            async with self._request("GET", "/healthz") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def changes(self, since: int | None = None) -> AsyncIterator[Change]:
+        """Changes after version ``since`` (absent: from now on), as they happen.
+
+        Ends when the server ends it; reconnecting, from the last version seen, is the caller's. Raises
+        :class:`Unreachable` when the connection breaks or stays silent for 45 s.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=_SILENCE_SECONDS)
+        path = "/v1/changes" if since is None else f"/v1/changes?since={since}"
+        try:
+            async with self._request("GET", path, accept="text/event-stream", timeout=timeout) as response:
+                if response.status != 200:
+                    self._raise_problem(response, await self._read(response))
+                events = _Events()
+                async for chunk in response.content.iter_any():
+                    for name, data in events.feed(chunk):
+                        if name == "change":
+                            yield self._decoded(data, Change)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from None
+
+
+class _Events:
+    """Server-sent events from chunks of bytes (WHATWG HTML, 9.2.6), as far as the feed uses them."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._name = "message"
+        self._data: list[bytes] = []
+        self._held = 0
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, bytes]]:
+        """The events that this chunk completes: name and data."""
+        self._rest += chunk
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            text = line.removesuffix(b"\r")
+            if not text:
+                if self._data:
+                    yield self._name, b"\n".join(self._data)
+                self._name, self._data, self._held = "message", [], 0
+                continue
+            field, _, value = text.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"event":
+                self._name = value.decode("utf-8", "replace")
+            elif field == b"data":
+                self._data.append(value)
+                self._held += len(value)
+        if len(self._rest) + self._held > MAX_EVENT:
+            raise UnexpectedAnswer(f"the change feed sent an event of more than {MAX_EVENT:,} bytes")
+
+
+def _of_principal(name: str) -> str:
+    return f"/v1/{COLLECTIONS[Kind.PRINCIPAL]}/{segment(name)}"
