@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
-import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -35,6 +33,7 @@ from controlplane.domain.names import principal_arn
 from controlplane.errors import KeysteadError, StartupRefused
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
+from controlplane.listening import configure_logging, listen
 from controlplane.reconcile.runtime import Runtime
 from controlplane.schema.credentials import TokenRequest
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
@@ -74,18 +73,34 @@ class Issued(msgspec.Struct, frozen=True):
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(settings: Settings, *, ready: Callable[[int], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. ``ready`` is told the port. Raises :class:`StartupRefused` before listening."""
+def run(
+    settings: Settings,
+    *,
+    ready: Callable[[int], None] | None = None,
+    listener: socket.socket | None = None,
+    parent: socket.socket | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, or until ``parent`` ends. ``ready`` is told the port.
+
+    Raises :class:`StartupRefused` before listening. ``listener`` is a listening socket to serve on, if not one's own.
+    """
     import uvloop
 
     configure_logging(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, ready=ready))
+        runner.run(serve(settings, ready=ready, listener=listener, parent=parent))
 
 
-async def serve(settings: Settings, *, clock: Clock | None = None, ready: Callable[[int], None] | None = None) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    ready: Callable[[int], None] | None = None,
+    listener: socket.socket | None = None,
+    parent: socket.socket | None = None,
+) -> None:
     """The same on a running event loop."""
-    listener = _listen(settings)
+    listener = listener or listen(settings)
     try:
         async with running(settings, clock=clock) as services:
             config = uvicorn.Config(
@@ -108,8 +123,14 @@ async def serve(settings: Settings, *, clock: Clock | None = None, ready: Callab
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop)
+            if parent is not None:
+                loop.add_reader(parent, stop)  # it never writes once this process serves: readable means gone
             config.load()
-            await _serve_quietly(server, listener, ready)
+            try:
+                await _serve_quietly(server, listener, ready)
+            finally:
+                if parent is not None:
+                    loop.remove_reader(parent)
     finally:
         listener.close()
 
@@ -233,22 +254,6 @@ def store_options(store: KeyStore, settings: Settings) -> dict[str, Any]:
     return settings.standard if store.metadata.name == STANDARD else store.spec.plugin_options()
 
 
-def configure_logging(level: str) -> None:
-    """Structured lines on standard error; nothing else writes there."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
-        logger_factory=structlog.WriteLoggerFactory(file=_stderr()),
-    )
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-
-
 # ---- inside ----------------------------------------------------------------------------------------------------------
 
 
@@ -311,26 +316,6 @@ async def _close_all(calls: Calls) -> None:
             await calls.close(connection)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise StartupRefused(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
-    listener.listen(1024)
-    listener.setblocking(False)
-    if settings.tls is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls.certificate, settings.tls.key)
-        except (OSError, ssl.SSLError) as error:
-            listener.close()
-            raise StartupRefused(f"the TLS certificate and key cannot be used: {error}") from None
-    return listener
-
-
 async def _serve_quietly(server: uvicorn.Server, listener: socket.socket, ready: Callable[[int], None] | None) -> None:
     """Serve on our listener, with our signal handlers instead of uvicorn's."""
     server.lifespan = server.config.lifespan_class(server.config)
@@ -348,15 +333,9 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket, ready:
         await asyncio.wait(cancelled, timeout=GRACE_SECONDS)
 
 
-def _stderr() -> Any:
-    import sys
-
-    return sys.stderr
-
-
 def data_directory(default: Path | None) -> Path:
     """Where ``keystead dev`` keeps its data."""
     return default if default is not None else Path("keystead-data")
 
 
-__all__ = ["Issued", "data_directory", "provision", "run", "running", "serve"]
+__all__ = ["Issued", "configure_logging", "data_directory", "provision", "run", "running", "serve"]

@@ -56,6 +56,8 @@ class Settings(_Section, frozen=True):
     regions: Annotated[tuple[RegionName, ...], msgspec.Meta(min_length=1)]
     host: str = "127.0.0.1"
     port: Port = DEFAULT_PORT
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Server processes that share the port. Each takes a core; the database and the audit journal are shared."""
     tls: Tls | None = None
     standard: dict[str, Any] = {}
     """Options of the key store ``standard``, the root key provider among them."""

@@ -55,7 +55,7 @@ def outlive_nobody():
 
 threading.Thread(target=outlive_nobody, daemon=True).start()
 import asyncio, msgspec
-from controlplane import server
+from controlplane import processes, server
 from controlplane.errors import KeysteadError
 from controlplane.settings import dev_settings
 
@@ -65,10 +65,11 @@ standard = changes.pop("standard", settings.standard)
 regions = tuple(changes.pop("regions", settings.regions))
 provision = changes.pop("provision", True)
 settings = msgspec.structs.replace(settings, regions=regions, standard=standard, **changes)
+runs = server if settings.workers == 1 else processes
 try:
     if provision and not (settings.directory / server.DATABASE_FILE).exists():
         asyncio.run(server.provision(settings))
-    server.run(settings, ready=lambda port: print(f"Keystead is ready at http://127.0.0.1:{port}", flush=True))
+    runs.run(settings, ready=lambda port: print(f"Keystead is ready at http://127.0.0.1:{port}", flush=True))
 except KeysteadError as error:
     print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
     sys.exit(1)

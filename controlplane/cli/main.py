@@ -444,12 +444,18 @@ def init(
 
 @keystead.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, metavar="FILE", help="As `init` made it.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Server processes that share the port, one core each; in place of the setting `workers`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say that it is ready as one line of JSON.")
-def serve(config: Path, as_json: bool) -> None:
+def serve(config: Path, workers: int | None, as_json: bool) -> None:
     """Run a server."""
     from controlplane.cli import serve as servers
 
-    servers.serve(config, as_json=as_json)
+    servers.serve(config, workers=workers, as_json=as_json)
 
 
 # ---- shell -----------------------------------------------------------------------------------------------------------

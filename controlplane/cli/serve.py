@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from controlplane.cli import output
 from controlplane.errors import InvalidInput, StartupRefused
 from controlplane.schema.base import ACCOUNT_PATTERN, REGION_PATTERN
@@ -118,11 +120,11 @@ def init(
     }
 
 
-def serve(config: Path, *, as_json: bool = False) -> None:
+def serve(config: Path, *, workers: int | None = None, as_json: bool = False) -> None:
     """Run the server that ``init`` made. It says when it is ready, ``as_json`` as one line with one JSON document."""
-    from controlplane import server
-
     settings = load_settings(config)
+    if workers is not None:
+        settings = msgspec.structs.replace(settings, workers=workers)
     if settings.tls is None and not _loopback(settings.host):
         raise StartupRefused(
             f"{config}: the server would listen on {settings.host} without TLS, and credentials and plaintexts would "
@@ -137,7 +139,14 @@ def serve(config: Path, *, as_json: bool = False) -> None:
         else:
             output.write([f"Keystead is ready on {settings.host}:{bound}."])
 
-    server.run(settings, ready=ready)
+    if settings.workers > 1:
+        from controlplane import processes
+
+        processes.run(settings, ready=ready)
+    else:
+        from controlplane import server
+
+        server.run(settings, ready=ready)
 
 
 def _shown(settings: Settings) -> str:
@@ -161,7 +170,8 @@ def _settings_text(
     return (
         "# Settings of this Keystead. Paths are relative to this file.\n"
         f'dataDir = "data"\naccount = "{_toml(account)}"\nregions = [{quoted}]\n'
-        f'host = "{host}"\nport = {port}\nlogLevel = "info"\n\n'
+        f'host = "{host}"\nport = {port}\nlogLevel = "info"\n'
+        "# workers = 2  # processes that share the port, one core each\n\n"
         '# [tls]\n# certificate = "tls.crt"\n# key = "tls.key"\n\n'
         "# The root key opens everything else. Back it up apart from the data: without it no backup opens.\n"
         f"[standard.rootKey]\n{provider}\n"

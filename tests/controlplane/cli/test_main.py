@@ -505,11 +505,11 @@ def test_servers_are_made_and_run_with_what_was_asked_for(run: Run, monkeypatch:
         }
 
     monkeypatch.setattr(servers, "dev", lambda port, data_dir, *, as_json: asked.append((port, data_dir, as_json)))
-    monkeypatch.setattr(servers, "serve", lambda config, *, as_json: asked.append((config, as_json)))
+    monkeypatch.setattr(servers, "serve", lambda config, *, workers, as_json: asked.append((config, workers, as_json)))
     monkeypatch.setattr(servers, "init", init)
     assert run("dev").code == 0
     assert run("dev", "--port", 0, "--data-dir", "d").code == 0
-    assert run("serve", "--config", "d/keystead.toml", "--json").code == 0
+    assert run("serve", "--config", "d/keystead.toml", "--workers", 2, "--json").code == 0
     made = run("init", "d", "--region", "eu-west-1", "--region", "eu-west-2", "--root-key", "passphrase",
                "--passphrase-file", "p", "--account", "1" * 12, "--listen", "127.0.0.1:1")  # fmt: skip
     assert "export KEYSTEAD_TOKEN=t\n" in made.out
@@ -522,7 +522,7 @@ def test_servers_are_made_and_run_with_what_was_asked_for(run: Run, monkeypatch:
         "listen": "127.0.0.1:1",
     }
     default = {"account": None, "regions": (), "root_key": "file", "passphrase_file": None, "listen": None}
-    served = [(8470, None, False), (0, Path("d"), False), (Path("d/keystead.toml"), True)]
+    served = [(8470, None, False), (0, Path("d"), False), (Path("d/keystead.toml"), 2, True)]
     assert asked == [*served, (Path("d"), options), (Path("d"), default)]
 
 
