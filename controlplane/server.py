@@ -28,6 +28,8 @@ from controlplane.access.sealing import Sealer
 from controlplane.api.app import Doors
 from controlplane.api.services import Services
 from controlplane.api.xks.listeners import Listeners
+from controlplane.audit.journal import AuditJournal
+from controlplane.audit.reading import JournalReader
 from controlplane.clock import Clock
 from controlplane.domain.names import principal_arn
 from controlplane.errors import KeysteadError, StartupRefused
@@ -41,7 +43,6 @@ from controlplane.schema.meta import KeyStore, Kind
 from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus, PrincipalType
 from controlplane.settings import Settings
 from controlplane.store import facts, objects
-from controlplane.store.audit import AuditJournal
 from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
@@ -195,6 +196,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             usage=usage,
             attestations=attestations,
             imports=Imports(database, calls, clock),
+            trail=JournalReader(settings.directory / AUDIT_DIRECTORY),
             grant_tokens=grant_tokens,
             credentials=Credentials(database, sealer),
             look_at=runtime.look_at,

@@ -20,6 +20,7 @@ from controlplane import __version__
 from controlplane.api.kms.door import MAX_BODY, Answer, KmsDoor
 from controlplane.api.problems import to_problem
 from controlplane.api.reconciliation.actions import ActionsController
+from controlplane.api.reconciliation.audit import AuditController
 from controlplane.api.reconciliation.browse import BrowseController
 from controlplane.api.reconciliation.credentials import CredentialsController
 from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
@@ -113,6 +114,7 @@ def rest_app(services: Services) -> Litestar:
             ActionsController,
             CredentialsController,
             ImportsController,
+            AuditController,
             ObjectsController,
         ],
         middleware=[authenticated],

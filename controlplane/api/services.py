@@ -10,6 +10,7 @@ import msgspec
 from controlplane.access.authentication import Authenticator
 from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
+from controlplane.audit.reading import JournalReader
 from controlplane.clock import Clock
 from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
 from controlplane.keystores.calls import Calls
@@ -43,6 +44,7 @@ class Services(msgspec.Struct, frozen=True):
     usage: Usage
     attestations: Attestations
     imports: Imports
+    trail: JournalReader
     grant_tokens: GrantTokens
     credentials: Credentials
     look_at: Callable[[Kind, str], None]

@@ -21,6 +21,7 @@ import rich_click as click
 
 from controlplane import __version__
 from controlplane.cli import options
+from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
 from controlplane.errors import InvalidInput, KeysteadError
@@ -55,6 +56,7 @@ click.rich_click.COMMAND_GROUPS = {
             "commands": ["enable", "disable", "rotate", "make-primary", "delete", "cancel-deletion", "import-material"],
         },
         {"name": "Credentials", "commands": ["access-key", "token"]},
+        {"name": "Audit journal", "commands": ["audit"]},
         {"name": "Servers", "commands": ["dev", "init", "serve"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
@@ -384,6 +386,7 @@ def _credentials(command: str, principal: str, url: str | None, as_json: bool, *
 
 
 keystead.add_command(import_material)
+keystead.add_command(audit)
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------

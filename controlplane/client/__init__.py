@@ -12,7 +12,7 @@ and no ``repr``. An answer beyond ``max_body`` bytes is refused before it is hel
 """
 
 from controlplane.client.addresses import DEFAULT_URL
-from controlplane.client.api import COLLECTIONS, MAX_EVENT, PAGE_SIZE, Change, Client
+from controlplane.client.api import COLLECTIONS, EVERYTHING, MAX_EVENT, PAGE_SIZE, AuditFilter, Change, Client
 from controlplane.client.connection import (
     MAX_BODY,
     ClientError,
@@ -24,9 +24,11 @@ from controlplane.client.connection import (
 __all__ = [
     "COLLECTIONS",
     "DEFAULT_URL",
+    "EVERYTHING",
     "MAX_BODY",
     "MAX_EVENT",
     "PAGE_SIZE",
+    "AuditFilter",
     "Change",
     "Client",
     "ClientError",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
+from controlplane.audit.records import AuditEntry, AuditPage, Decision
 from controlplane.client.addresses import is_reference, segment
 from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
 from controlplane.schema.browse import Access, KeyRows, KeySort, Summary, Verdict
@@ -56,6 +58,37 @@ class Change(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     generation: int
     removed: bool = False
+
+
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records of the audit journal are wanted: all that is given must hold, of several operations one."""
+
+    key: str | None = None
+    """A name, key id, ``alias/NAME`` or ARN; of a key that is gone its ARN."""
+    principal: str | None = None
+    operations: tuple[str, ...] = ()
+    decision: Decision | None = None
+    error: str | None = None
+    request_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def query(self) -> list[tuple[str, str]]:
+        """As the API takes it."""
+        pairs = [
+            ("key", self.key),
+            ("principal", self.principal),
+            *(("operation", each) for each in self.operations),
+            ("decision", self.decision),
+            ("error", self.error),
+            ("requestId", self.request_id),
+            ("since", self.since.isoformat() if self.since else None),
+            ("until", self.until.isoformat() if self.until else None),
+        ]
+        return [(name, value) for name, value in pairs if value is not None]
+
+
+EVERYTHING: Final = AuditFilter()
 
 
 class Client(Connection):
@@ -256,6 +289,40 @@ class Client(Connection):
 
     async def _import_path(self, name: str) -> str:
         return f"/v1/keys/{segment(await self._plain_name(name))}/import"
+
+    # ---- the audit journal -----------------------------------------------------------------------------------------
+
+    async def audit_page(
+        self,
+        wanted: AuditFilter = EVERYTHING,
+        *,
+        limit: int = 100,
+        marker: str | None = None,
+        oldest_first: bool = False,
+    ) -> AuditPage:
+        """A page of records, newest first. One that is not full, even an empty one, may have a ``next``."""
+        pairs = [*wanted.query(), ("limit", str(limit)), ("oldestFirst", "true" if oldest_first else "false")]
+        if marker is not None:
+            pairs.append(("marker", marker))
+        return await self._ask("GET", f"/v1/audit?{urlencode(pairs)}", AuditPage)
+
+    async def audit(
+        self,
+        wanted: AuditFilter = EVERYTHING,
+        *,
+        oldest_first: bool = False,
+    ) -> AsyncIterator[AuditEntry]:
+        """Every record, page by page."""
+        marker: str | None = None
+        while True:
+            page = await self.audit_page(wanted, limit=1000, marker=marker, oldest_first=oldest_first)
+            for item in page.items:
+                yield item
+            if page.next is None:
+                return
+            if page.next == marker:
+                raise UnexpectedAnswer(f"{self.url} sent a page of the audit journal that does not move on")
+            marker = page.next
 
     # ---- the server ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ Who calls it: ``keys``. Guarantee: the object leaves the store only after its ke
 
 from __future__ import annotations
 
+from controlplane.audit.journal import AuditJournal
+from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
 from controlplane.domain.schedule import deletion_due, due_words
 from controlplane.errors import Conflict
@@ -12,7 +14,6 @@ from controlplane.reconcile.external import External
 from controlplane.schema.events import EventReason
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key
 from controlplane.store import events, keys, objects
-from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.database import Database, Tx
 
 SYSTEM_PRINCIPAL = "keystead:reconciler"
@@ -45,6 +46,8 @@ class Deletion:
                 principal=SYSTEM_PRINCIPAL,
                 source="reconciler",
                 operation="DeleteKey",
+                action="kms:DeleteKey",
+                region=key.spec.region,
                 resource=key.status.arn,
                 decision="allowed",
                 reason=f"scheduled by {deletion.requested_by}, due {due_words(deletion)}",

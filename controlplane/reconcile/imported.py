@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 from typing import cast
 
+from controlplane.audit.journal import AuditJournal
+from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
 from controlplane.domain import imports as rules
 from controlplane.errors import KeysteadError
@@ -17,7 +19,6 @@ from controlplane.keystores.calls import Calls
 from controlplane.reconcile.deletion import SYSTEM_PRINCIPAL
 from controlplane.schema.meta import Key
 from controlplane.store import imports, objects
-from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.catalog import reference
 from controlplane.store.database import Database
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import structlog
 
+from controlplane.audit.journal import AuditJournal
 from controlplane.clock import Clock
 from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
@@ -32,7 +33,6 @@ from controlplane.reconcile.queue import KeyedQueue, Priority
 from controlplane.reconcile.xksproxies import Listeners, XksProxyReconciler
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.store import objects
-from controlplane.store.audit import AuditJournal
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease

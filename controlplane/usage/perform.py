@@ -17,6 +17,8 @@ from typing import Literal, TypeVar
 from controlplane.access.authorise import Authoriser, Request
 from controlplane.access.caller import Caller
 from controlplane.access.grant_tokens import GrantTokens
+from controlplane.audit.journal import AuditJournal
+from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
 from controlplane.domain import lifecycle
 from controlplane.domain.names import KeyReference, alias_arn, is_key_id, key_arn, parse_key_reference
@@ -26,7 +28,6 @@ from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import Key
 from controlplane.store import events, people
-from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
 from controlplane.usage.last_uses import LastUses
@@ -257,6 +258,8 @@ class Usage:
             principal=request.caller.principal,
             source=request.caller.source,
             operation=request.operation,
+            action=request.action or f"kms:{request.operation}",
+            region=request.caller.region,
             resource=resource,
             decision=decision,
             reason=reason,

@@ -27,10 +27,11 @@ from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.kms.shapes import crypto as shapes
 from controlplane.api.kms.shapes.enums import EncryptionAlgorithmSpec
 from controlplane.api.services import Services
+from controlplane.audit.journal import AuditJournal
+from controlplane.audit.records import AuditRecord
 from controlplane.domain import lifecycle
 from controlplane.schema.keys import Algorithm
 from controlplane.settings import dev_settings
-from controlplane.store.audit import AuditJournal, AuditRecord
 from controlplane.usage import envelope, operations
 from controlplane.usage.perform import Request
 from tests.benchmarks import figures, load, machine, servers, wire

@@ -11,13 +11,7 @@ import pytest
 from aiohttp import web
 
 from controlplane import errors
-from controlplane.client import (
-    MAX_EVENT,
-    Client,
-    ServerFailure,
-    UnexpectedAnswer,
-    Unreachable,
-)
+from controlplane.client import MAX_EVENT, Client, ServerFailure, UnexpectedAnswer, Unreachable
 from controlplane.schema.documents import declare
 from controlplane.schema.events import EventPage
 from controlplane.schema.keys import DesiredKey, RefusedUse

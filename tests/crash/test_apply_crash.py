@@ -26,8 +26,8 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from controlplane.audit.verifying import verify
 from controlplane.errors import StoreDamaged
-from controlplane.store.audit import verify
 from controlplane.store.database import Database
 from tests.harness import ACCOUNT, LONG, Server, document, eventually, refusal
 

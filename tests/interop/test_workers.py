@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.store.audit import verify
+from controlplane.audit.verifying import verify
 from tests.harness import ROOT, Server, document, eventually, refusal
 
 Make = Callable[..., Server]

@@ -42,7 +42,7 @@ def test_the_tour_of_a_readme_works_as_it_is_written(readme: str, tmp_path: Path
     printed = tmp_path / "printed"
     with printed.open("w") as out:
         server = subprocess.Popen(
-            [command, "dev", "--port", "0", "--data-dir", tmp_path / "data"], stdout=out, env=environment
+            [command, "dev", "--port", "0", "--data-dir", tmp_path / "keystead-data"], stdout=out, env=environment
         )
     try:
         eventually(lambda: "export AWS_SECRET_ACCESS_KEY" in printed.read_text(), "keystead dev is ready")

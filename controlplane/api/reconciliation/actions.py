@@ -15,7 +15,7 @@ from litestar.openapi.spec import OpenAPIType, Schema
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.bodies import decode
 from controlplane.api.reconciliation.documented import REFUSALS, Documented, body_of
-from controlplane.api.reconciliation.objects import find, record
+from controlplane.api.reconciliation.lookup import find, record
 from controlplane.api.services import Services
 from controlplane.domain.materials import is_replica
 from controlplane.domain.schedule import MAX_WINDOW_DAYS, MIN_WINDOW_DAYS

@@ -15,7 +15,7 @@ from litestar.params import Parameter
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.actions import OPERATIONS
 from controlplane.api.reconciliation.documented import REFUSALS
-from controlplane.api.reconciliation.objects import find, record
+from controlplane.api.reconciliation.lookup import find, record
 from controlplane.api.services import Services
 from controlplane.domain.lifecycle import key_state
 from controlplane.errors import KeysteadError, NotFound
@@ -32,7 +32,7 @@ from controlplane.usage import perform
 ApiRequest = Request[Caller, Any, Any]
 
 ATTENTION: Final = 50
-ACCOUNT_ACTIONS: Final = ("keystead:Read", "keystead:Plan", "keystead:Apply")
+ACCOUNT_ACTIONS: Final = ("keystead:Read", "keystead:Plan", "keystead:Apply", "keystead:ReadAudit")
 """What is allowed on the account or not at all, in the words of policies."""
 
 

@@ -15,7 +15,7 @@ from litestar.params import Parameter
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.bodies import decode
 from controlplane.api.reconciliation.documented import REFUSALS, Documented, body_of
-from controlplane.api.reconciliation.objects import find, record
+from controlplane.api.reconciliation.lookup import find, record
 from controlplane.api.services import Services
 from controlplane.domain import imports as rules
 from controlplane.domain.imports import Asked

@@ -15,10 +15,10 @@ from litestar.status_codes import HTTP_304_NOT_MODIFIED
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.bodies import decode
 from controlplane.api.reconciliation.documented import DOCUMENT, REFUSALS, Documented
+from controlplane.api.reconciliation.lookup import find, record, referred
 from controlplane.api.reconciliation.plans import surroundings
 from controlplane.api.reconciliation.preconditions import conditions_of, entity_tag
 from controlplane.api.services import Services
-from controlplane.domain.names import KeyReference, parse_key_reference
 from controlplane.errors import Blocked, InvalidInput, NotFound
 from controlplane.planning import apply, planner
 from controlplane.schema.documents import decode_document, received
@@ -66,7 +66,7 @@ class ObjectsController(Controller):
 
         async def work() -> ObjectPage:
             if ref is not None:
-                return ObjectPage(items=(_referred(services, kind, ref),), next=None)
+                return ObjectPage(items=(referred(services, kind, ref),), next=None)
             found = await services.database.scan(
                 lambda tx: objects.page(tx, kind, after=after, limit=limit + 1, spec_set=spec_set)
             )
@@ -172,57 +172,6 @@ class ObjectsController(Controller):
 
         asked = perform.Request(request.user, f"Delete{kind}", action="keystead:Apply")
         return await services.usage.on_account(asked, work, f"{kind}/{name}")
-
-
-def find(services: Services, kind: Kind, name: str) -> AnyObject:
-    """An object by name, or a key by key id. Raises :class:`NotFound`, or :class:`InvalidInput` for several keys."""
-    found = services.database.read(lambda tx: objects.get_named(tx, kind, name))
-    if found is None and kind is Kind.KEY:
-        found = _key_of(services, KeyReference(services.settings.region, services.settings.account, key_id=name))
-    if found is None:
-        raise NotFound(f"there is no {kind} {name}")
-    return found
-
-
-def record(services: Services, key: Key) -> Any:
-    """The catalog's record of a key that was found by name."""
-    services.catalog.refresh()
-    found = services.catalog.key(key.spec.region or "", key.status.key_id)
-    if found is None:
-        raise NotFound(f"there is no Key {key.metadata.name}")
-    return found
-
-
-def _referred(services: Services, kind: Kind, ref: str) -> AnyObject:
-    """The key that a key id, an alias or an ARN names, in whatever Region of this server it is."""
-    if kind is not Kind.KEY:
-        raise InvalidInput("ref finds keys only")
-    settings = services.settings
-    reference = parse_key_reference(ref, settings.region, settings.account)
-    found = _key_of(services, reference) if reference.account == settings.account else None
-    if found is None:
-        raise NotFound(f"there is no key {ref}")
-    return found
-
-
-def _key_of(services: Services, reference: KeyReference) -> Key | None:
-    """An ARN names its Region; without one the server's first Region comes first, then the others if only one has it.
-
-    Raises :class:`InvalidInput` where it would have to guess.
-    """
-
-    def read(tx: Tx) -> list[Key]:
-        if reference.alias is not None:
-            return objects.keys_of_alias(tx, reference.alias)
-        return objects.related_keys(tx, reference.key_id or "")
-
-    found = {key.spec.region: key for key in services.database.read(read)}
-    if reference.full or reference.region in found:
-        return found.get(reference.region)
-    if len(found) > 1:
-        arns = ", ".join(key.status.arn for key in found.values())
-        raise InvalidInput(f"several keys go by this name: {arns}; name one of them by its ARN")
-    return next(iter(found.values()), None)
 
 
 def _removal(present: AnyObject) -> PlannedChange:

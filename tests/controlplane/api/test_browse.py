@@ -112,6 +112,7 @@ async def test_who_asks_is_told_who_it_is_and_what_it_may(client: Client) -> Non
         "keystead:Read": True,
         "keystead:Plan": True,
         "keystead:Apply": True,
+        "keystead:ReadAudit": True,
     }
 
 

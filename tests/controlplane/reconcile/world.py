@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from controlplane.audit.journal import AuditJournal
 from controlplane.clock import ManualClock
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
@@ -25,7 +26,6 @@ from controlplane.schema.keystores import STANDARD, DesiredKeyStore, KeyStoreSta
 from controlplane.schema.meta import CONNECTION_FINALIZER, AnyObject, Key, KeyStore, Kind, XksProxy
 from controlplane.schema.xksproxies import XksServing
 from controlplane.store import attempts, keys, objects
-from controlplane.store.audit import AuditJournal
 from controlplane.store.database import Database, Tx
 from controlplane.store.lease import Lease
 from controlplane.store.material import StoredPluginState

@@ -20,8 +20,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from controlplane.audit.journal import AuditJournal
+from controlplane.audit.records import AuditRecord, Head
+from controlplane.audit.verifying import verify
 from controlplane.errors import AuditUnavailable, StoreDamaged
-from controlplane.store.audit import AuditJournal, AuditRecord, Head, verify
 
 MIB = 1024 * 1024
 
@@ -463,7 +465,7 @@ class TestSharing:
 
     def test_another_process_gets_another_chain_and_a_killed_one_gives_it_back(self, directory: Path) -> None:
         program = (
-            "import sys, time; from pathlib import Path; from controlplane.store.audit import AuditJournal\n"
+            "import sys, time; from pathlib import Path; from controlplane.audit.journal import AuditJournal\n"
             "journal = AuditJournal(Path(sys.argv[1])); journal.open()\n"
             "print(journal.chain, flush=True); time.sleep(60)"
         )

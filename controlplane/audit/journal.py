@@ -1,29 +1,12 @@
 """The audit journal: append-only, hash-chained JSON lines, durable before ``append`` returns.
 
-Who calls it: ``usage`` and the doors append one record per request; ``server`` opens and closes; ``keystead audit
-verify`` calls :func:`verify`.
+Who calls it: ``usage`` and the doors append one record per request; ``server`` opens and closes.
 
 Guarantees:
 
 - What ``append`` returned for is on disk (``fdatasync``) and chained to all that came before it.
 - Fail closed: a batch that cannot be written and synced fails every append in it and every one after, with
   :class:`controlplane.errors.AuditUnavailable`, until the journal is opened again. The caller fails its request.
-- :func:`verify` finds every record that was edited, removed, reordered or cut out, and names the first of each chain.
-  It cannot find whole records missing from a chain's *end*, nor a chain that was recomputed from some record on by
-  somebody who can write the files: for that, keep a :class:`Head` elsewhere and hand it back as an anchor.
-
-On disk::
-
-    DIRECTORY/chain-0/lock                      flock'ed by the process that writes this chain
-    DIRECTORY/chain-0/segment-00000001.jsonl
-    DIRECTORY/chain-1/...                       one chain for each process that shares the directory
-
-A line is ``{"seq":N,"prev":"HEX","hash":"HEX","record":{...}}``: ``prev`` is the ``hash`` of the line before (64 zeros
-for a chain's first), ``hash`` is the SHA-256 of the line without its ``"hash":...,`` member and its line end. So the
-number, the link and the content are all covered, and ``sed`` and ``sha256sum`` can check it. ``seq`` counts from 0
-without gaps, through all segments. The first record of a segment is a :class:`SegmentNote`; a :class:`TailNote` tells
-of a crash; all others are :class:`AuditRecord`.
-
 Writing is a group commit without timers: one batch is written and synced in the journal's only worker thread, the
 next one collects meanwhile. Under load a batch holds what arrived during one sync; alone, a record waits for nobody.
 """
@@ -35,96 +18,16 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from controlplane.audit.chain import CHAIN, GENESIS, Walk, last_of, make_line, segment_path, segments_of
+from controlplane.audit.records import AuditRecord, Head, SegmentNote, TailNote
 from controlplane.errors import AuditUnavailable, StoreDamaged
 
-_GENESIS = b"0" * 64
-_HASH_MEMBER = len('"hash":"",') + len(_GENESIS)
 _MAX_CHAINS = 1024
-_CHAIN = "chain-"
-_SEGMENT = "segment-"
-_SUFFIX = ".jsonl"
-
-
-class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """One decision: who asked for what, and what came of it. Never holds key material, plaintext or credentials.
-
-    ``principal`` and ``resource`` are ARNs where there is one; ``source`` is the peer's address; ``reason`` says which
-    rule decided; ``error`` is the error's code; ``encryption_context`` is shown whole, as CloudTrail does.
-    """
-
-    time: datetime
-    request_id: str
-    principal: str
-    source: str
-    operation: str
-    decision: Literal["allowed", "denied", "failed"]
-    resource: str | None = None
-    reason: str = ""
-    encryption_context: dict[str, str] | None = None
-    latency_us: int = 0
-    error: str | None = None
-    details: dict[str, Any] | None = None
-
-
-class SegmentNote(msgspec.Struct, frozen=True, rename="camel", tag_field="note", tag="segment"):
-    """First record of a segment file; ``previous`` is the hash of the last record of the segment before."""
-
-    chain: str
-    segment: int
-    previous: str
-
-
-class TailNote(msgspec.Struct, frozen=True, rename="camel", tag_field="note", tag="tailCut"):
-    """A crash left an unfinished, never acknowledged line; it was cut off: its length in bytes and its SHA-256."""
-
-    length: int
-    sha256: str
-
-
-class Head(msgspec.Struct, frozen=True):
-    """The end of a chain: number and hash of its last record. Kept elsewhere, it anchors all that came before."""
-
-    seq: int
-    hash: str
-
-
-class BadRecord(msgspec.Struct, frozen=True):
-    """What is wrong, and where. ``line`` counts from 1; 0 means the file as a whole."""
-
-    file: str
-    line: int
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.why}" if self.line else f"{self.file}: {self.why}"
-
-
-class VerifyResult(msgspec.Struct, frozen=True):
-    """``bad`` holds the first bad record of each chain; ``records`` counts the good ones before it, notes included;
-    ``heads`` is the last good record of each chain by its name."""
-
-    records: int
-    heads: dict[str, Head]
-    bad: tuple[BadRecord, ...]
-
-    @property
-    def ok(self) -> bool:
-        return not self.bad
-
-
-class _Line(msgspec.Struct, frozen=True):
-    seq: int
-    prev: str
-    hash: str
-    record: msgspec.Raw
 
 
 class _Batch:
@@ -161,13 +64,13 @@ class AuditJournal:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The chain as it will be when all that was taken in is written; touched by the event loop only.
         self._seq = 0
-        self._prev = _GENESIS
+        self._prev = GENESIS
         self._size = 0
         self._segment = 0
         self._collecting: _Batch | None = None
         self._writing: _Batch | None = None
         self._closers: list[asyncio.Future[None]] = []
-        self._head = Head(-1, _GENESIS.decode())
+        self._head = Head(-1, GENESIS.decode())
         # The file as it is; touched by the worker only, while one runs.
         self._fd = -1
         self._durable_size = 0
@@ -250,7 +153,7 @@ class AuditJournal:
 
     def _take_chain(self) -> None:
         for number in range(_MAX_CHAINS):
-            path = self._directory / f"{_CHAIN}{number}"
+            path = self._directory / f"{CHAIN}{number}"
             with contextlib.suppress(FileExistsError):
                 path.mkdir(mode=0o700)
                 _sync_directory(self._directory)
@@ -270,17 +173,17 @@ class AuditJournal:
 
     def _continue(self) -> None:
         """Set the chain to the end of the last segment. Earlier segments are :func:`verify`'s to read."""
-        segments = _segments(self._chain_directory)
+        segments = segments_of(self._chain_directory)
         self._segment = len(segments) or 1
-        self._seq, self._prev = 0, _GENESIS
+        self._seq, self._prev = 0, GENESIS
         if len(segments) > 1:
-            self._seq, self._prev = _last_of(segments[-2])
-        path = _segment_path(self._chain_directory, self._segment)
+            self._seq, self._prev = last_of(segments[-2])
+        path = segment_path(self._chain_directory, self._segment)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         self._size, torn = 0, b""
         with path.open("rb") as file:
-            walk = _Walk(path, self.chain, self._segment, self._seq, self._prev, anchor=None)
+            walk = Walk(path, self.chain, self._segment, self._seq, self._prev, anchor=None)
             for line in walk.good_lines(file):
                 self._size += len(line)
             if walk.bad is not None:
@@ -335,7 +238,7 @@ class AuditJournal:
     def _chained(self, raw: bytes) -> bytes:
         """The line of the chain's next record. From here on the chain includes it, whether it is written or not: so a
         batch that fails takes everything after it along."""
-        line, digest = _line(self._seq, self._prev, b'"record":%b}' % raw)
+        line, digest = make_line(self._seq, self._prev, b'"record":%b}' % raw)
         self._seq += 1
         self._prev = digest
         self._size += len(line)
@@ -390,7 +293,7 @@ class AuditJournal:
             self._loop.call_soon_threadsafe(self._finished, batch, failure)
 
     def _switch_to(self, segment: int) -> None:
-        path = _segment_path(self._chain_directory, segment)
+        path = segment_path(self._chain_directory, segment)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         full, self._fd, self._durable_size = self._fd, os.open(path, flags, 0o600), 0
         os.close(full)
@@ -411,168 +314,6 @@ class AuditJournal:
                 os.fsync(self._fd)
         except OSError:
             self._beyond_repair = True
-
-
-def verify(directory: Path, *, anchors: Mapping[str, Head] | None = None) -> VerifyResult:
-    """Read every chain in ``directory`` from its first record on. Changes nothing, and may run beside writers.
-
-    ``anchors`` are heads seen earlier, by chain name: each must still be in its chain, which also finds records that
-    were removed from a chain's end, and a chain that was recomputed. Raises ``OSError`` if a file cannot be read.
-    """
-    anchors = anchors or {}
-    records, heads, bad = 0, {}, []
-    names = {path.name for path in directory.glob(f"{_CHAIN}*") if path.name.removeprefix(_CHAIN).isdecimal()}
-    if not names:
-        bad.append(BadRecord(str(directory), 0, "there is no audit journal here"))
-    # Chains are taken in order, so a gap is a chain that was removed.
-    known = sorted(int(name.removeprefix(_CHAIN)) for name in names | set(anchors))
-    for name in [f"{_CHAIN}{number}" for number in range(max(known, default=-1) + 1)]:
-        seq, head, problem = _verify_chain(directory / name, anchors.get(name))
-        records += seq
-        if head is not None:
-            heads[name] = head
-        if problem is not None:
-            bad.append(problem)
-    return VerifyResult(records, heads, tuple(bad))
-
-
-def _verify_chain(path: Path, anchor: Head | None) -> tuple[int, Head | None, BadRecord | None]:
-    """Number of good records, the last one, and the first bad one."""
-    seq, prev = 0, _GENESIS
-    bad: BadRecord | None = None
-    try:
-        segments = _segments(path)
-    except StoreDamaged as error:
-        return 0, None, BadRecord(str(path), 0, error.message)
-    if not segments:
-        bad = BadRecord(str(path), 0, "the chain has no segments")
-    for number, segment in enumerate(segments, start=1):
-        with segment.open("rb") as file:
-            walk = _Walk(segment, path.name, number, seq, prev, anchor=anchor)
-            for _ in walk.good_lines(file):
-                pass
-        seq, prev, bad = walk.seq, walk.prev, walk.bad
-        # The writer's unfinished line is no damage; nobody has been told that it is kept.
-        if bad is None and (walk.torn or walk.line == 0) and not (number == len(segments) and _in_use(path)):
-            bad = BadRecord(str(segment), walk.line + 1, "the file ends in the middle of a record")
-        if bad is not None:
-            break
-    if bad is None and anchor is not None and seq <= anchor.seq:
-        bad = BadRecord(str(segments[-1]), 0, f"the chain ends at record {seq - 1}; it had {anchor.seq}")
-    return seq, Head(seq - 1, prev.decode()) if seq else None, bad
-
-
-class _Walk:
-    """A segment, line by line, as far as it is good. Afterwards ``seq`` and ``prev`` are what the next record must
-    have, ``line`` counts good lines, ``torn`` holds an unfinished last line and ``bad`` the first bad one."""
-
-    def __init__(self, path: Path, chain: str, segment: int, seq: int, prev: bytes, *, anchor: Head | None) -> None:
-        self.seq, self.prev = seq, prev
-        self.line = 0
-        self.torn = b""
-        self.bad: BadRecord | None = None
-        self._path = path
-        self._chain = chain
-        self._segment = segment
-        self._anchor = anchor
-
-    def good_lines(self, file: BinaryIO) -> Iterator[bytes]:
-        for line in file:
-            if not line.endswith(b"\n"):
-                self.torn = line
-                return
-            start = b'{"seq":%d,"prev":"%b",' % (self.seq, self.prev)
-            # Compared as bytes with the line as it was written: a JSON reader would forgive a space or a second key.
-            expected, digest = _line(self.seq, self.prev, line[len(start) + _HASH_MEMBER : -1])
-            why = None if line == expected else _why(line, self.seq, self.prev)
-            if why is None and self.line == 0 and not self._is_header(line):
-                why = f"this is not the header of segment {self._segment} of {self._chain}"
-            if why is None and self._anchor is not None and self.seq == self._anchor.seq:
-                why = None if digest.decode() == self._anchor.hash else "not the record that was anchored: recomputed"
-            if why is not None:
-                self.bad = BadRecord(str(self._path), self.line + 1, why)
-                return
-            self.seq += 1
-            self.prev = digest
-            self.line += 1
-            yield line
-
-    def _is_header(self, line: bytes) -> bool:
-        try:
-            note = msgspec.json.decode(msgspec.json.decode(line, type=_Line).record, type=SegmentNote)
-        except msgspec.MsgspecError:
-            return False
-        return (note.chain, note.segment, note.previous.encode()) == (self._chain, self._segment, self.prev)
-
-
-def _line(seq: int, prev: bytes, tail: bytes) -> tuple[bytes, bytes]:
-    """The line of record ``seq`` after ``prev``, and its hash; ``tail`` is ``"record":{...}}``."""
-    start = b'{"seq":%d,"prev":"%b",' % (seq, prev)
-    digest = hashlib.sha256(start + tail).hexdigest().encode()
-    return b'%b"hash":"%b",%b\n' % (start, digest, tail), digest
-
-
-def _why(line: bytes, seq: int, prev: bytes) -> str:
-    try:
-        found = msgspec.json.decode(line, type=_Line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return "this is not an audit record: edited"
-    if found.seq > seq:
-        return f"this is record {found.seq} where {seq} belongs: records were removed or reordered"
-    if found.seq < seq:
-        return f"this is record {found.seq} where {seq} belongs: records were inserted or reordered"
-    if found.prev.encode() != prev:
-        return "this record does not follow the one before it: one of the two was edited or replaced"
-    return "the content does not match its hash: edited"
-
-
-def _segments(chain: Path) -> list[Path]:
-    """The segment files in order; a gap in their numbers is a segment that was removed."""
-    segments = sorted(chain.glob(f"{_SEGMENT}*{_SUFFIX}"))
-    for number, path in enumerate(segments, start=1):
-        expected = _segment_path(chain, number)
-        if path != expected:
-            raise StoreDamaged(f"the audit journal is damaged: {expected} is missing")
-    return segments
-
-
-def _segment_path(chain: Path, number: int) -> Path:
-    return chain / f"{_SEGMENT}{number:08}{_SUFFIX}"
-
-
-def _last_of(path: Path) -> tuple[int, bytes]:
-    """Next sequence number and hash after the last record of a segment that is complete."""
-    with path.open("rb") as file:
-        size = reach = file.seek(0, os.SEEK_END)
-        lines: list[bytes] = []
-        while reach and len(lines) < 2:  # until the last line is whole: it begins inside what was read
-            reach = max(0, reach - 65536)
-            file.seek(reach)
-            lines = file.read(size - reach).splitlines(keepends=True)
-    try:
-        found = msgspec.json.decode(lines[-1], type=_Line)
-        expected, digest = _line(found.seq, found.prev.encode(), b'"record":%b}' % bytes(found.record))
-        if lines[-1] == expected:
-            return found.seq + 1, digest
-    except (IndexError, msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    with path.open("rb") as file:
-        count = sum(1 for _ in file)
-    raise StoreDamaged(f"the audit journal is damaged: {path}:{count}: the segment's last record was edited or cut")
-
-
-def _in_use(chain: Path) -> bool:
-    try:
-        fd = os.open(chain / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _write_all(fd: int, data: bytes) -> None:

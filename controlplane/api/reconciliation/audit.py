@@ -1,0 +1,91 @@
+"""``GET /v1/audit``: the audit journal, by key, principal, operation, outcome and time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from litestar import Controller, Request, get
+from litestar.params import Parameter
+
+from controlplane.access.caller import Caller
+from controlplane.api.reconciliation.documented import REFUSALS
+from controlplane.api.reconciliation.lookup import keys_named
+from controlplane.api.services import Services
+from controlplane.audit.reading import Query
+from controlplane.audit.records import AuditPage, Decision
+from controlplane.domain.names import principal_arn
+from controlplane.errors import InvalidInput
+from controlplane.schema.principals import PrincipalType
+from controlplane.usage import perform
+
+ApiRequest = Request[Caller, Any, Any]
+
+READ_AUDIT: Final = "keystead:ReadAudit"
+"""A permission of its own: the journal shows every principal's requests and encryption contexts."""
+
+
+class AuditController(Controller):
+    """Who did what."""
+
+    path = "/"
+    tags = ("audit",)
+
+    @get("/audit", operation_id="ListAudit", responses=REFUSALS)
+    async def records(
+        self,
+        request: ApiRequest,
+        services: Services,
+        key: Annotated[
+            str | None, Parameter(description="Name, key id, alias or ARN of a key; of one that is gone its ARN.")
+        ] = None,
+        principal: Annotated[str | None, Parameter(description="Name or ARN of a principal.")] = None,
+        operation: Annotated[list[str] | None, Parameter(description="Any of these; may be repeated.")] = None,
+        decision: Decision | None = None,
+        error: Annotated[str | None, Parameter(description="Code of the error that was answered.")] = None,
+        request_id: Annotated[str | None, Parameter(query="requestId")] = None,
+        since: datetime | None = None,
+        until: Annotated[datetime | None, Parameter(description="Exclusive.")] = None,
+        oldest_first: Annotated[bool, Parameter(query="oldestFirst")] = False,
+        limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+        marker: Annotated[str | None, Parameter(description="The `next` of the page before.")] = None,
+    ) -> AuditPage:
+        """A page of records, newest first. Ask for the next one until `next` is null, also after an empty page."""
+
+        async def work() -> AuditPage:
+            wanted = Query(
+                resources=_resources(services, key) if key is not None else (),
+                principals=_principals(services, principal) if principal is not None else (),
+                operations=tuple(operation or ()),
+                decision=decision,
+                error=error,
+                request_id=request_id,
+                since=_aware(since, "since"),
+                until=_aware(until, "until"),
+            )
+            return await asyncio.to_thread(
+                services.trail.query, wanted, limit=limit, marker=marker, newest_first=not oldest_first
+            )
+
+        return await services.usage.on_account(perform.Request(request.user, "ListAudit", action=READ_AUDIT), work)
+
+
+def _resources(services: Services, text: str) -> tuple[str, ...]:
+    """What records about a key name as their resource: its ARN, or the path under which this API was asked for it."""
+    named = keys_named(services, text)
+    found = {each.status.arn for each in named} | {f"Key/{each.metadata.name}" for each in named}
+    return tuple(sorted(found | {text}))
+
+
+def _principals(services: Services, text: str) -> tuple[str, ...]:
+    """A name stands for a user or a role, also of one that is gone."""
+    if text.startswith("arn:") or ":" in text:
+        return (text,)
+    return tuple(principal_arn(services.settings.account, kind, text) for kind in PrincipalType)
+
+
+def _aware(moment: datetime | None, name: str) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidInput(f"{name} needs its offset from UTC, such as 2026-01-31T12:00:00Z")
+    return moment
