@@ -7,6 +7,7 @@
     │   ├── InvalidSpec                a document is wrong: one or more Problems with file, document, line and path
     │   ├── InvalidArn, InvalidAliasName, InvalidMarker, InvalidTags, InvalidPolicy
     │   ├── InvalidGrantId, InvalidGrantToken
+    │   ├── UnknownOperation           the door has no operation of this name
     │   ├── InvalidKeyUsage            the key's usage or algorithms do not allow this
     │   ├── InvalidCiphertext          not made by this key, or changed, or another encryption context
     │   ├── IncorrectKey               the ciphertext names another key than the caller
@@ -123,6 +124,10 @@ class InvalidGrantId(InvalidInput):
 
 class InvalidGrantToken(InvalidInput):
     code = "InvalidGrantToken"
+
+
+class UnknownOperation(InvalidInput):
+    code = "UnknownOperation"
 
 
 class InvalidKeyUsage(InvalidInput):

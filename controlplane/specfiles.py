@@ -257,11 +257,12 @@ class _Reader:
             case KeyDocument(spec=key) if key.policy is not None:
                 spec = msgspec.structs.replace(key, policy=resolve(key.policy, "spec", "policy"))
                 return msgspec.structs.replace(each, document=msgspec.structs.replace(document, spec=spec))
-            case PrincipalDocument(spec=principal) if principal.policies:
+            case PrincipalDocument(spec=principal):
                 policies = {
                     name: resolve(policy, "spec", "policies", name) for name, policy in principal.policies.items()
                 }
-                changed = msgspec.structs.replace(principal, policies=policies)
+                trust = principal.trust_policy and resolve(principal.trust_policy, "spec", "trustPolicy")
+                changed = msgspec.structs.replace(principal, policies=policies, trust_policy=trust)
                 return msgspec.structs.replace(each, document=msgspec.structs.replace(document, spec=changed))
             case _:
                 return each

@@ -246,10 +246,17 @@ class Server:
 
     def kms(self, region: str = REGION, access_key_id: str = ACCESS_KEY_ID, secret: str = SECRET, **more: Any) -> Any:
         """A boto3 client that does not retry: what the server answers is what the test sees. Closed with the server."""
+        return self._client("kms", region, access_key_id, secret, **more)
+
+    def sts(self, region: str = REGION, access_key_id: str = ACCESS_KEY_ID, secret: str = SECRET, **more: Any) -> Any:
+        """The same for STS."""
+        return self._client("sts", region, access_key_id, secret, **more)
+
+    def _client(self, service: str, region: str, access_key_id: str, secret: str, **more: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # boto3's own deprecations
             client = boto3.session.Session().client(
-                "kms",
+                service,
                 region_name=region,
                 endpoint_url=self.url,
                 aws_access_key_id=access_key_id,
@@ -341,14 +348,22 @@ class Server:
         service: str = "kms",
         at: datetime | None = None,
         headers: Mapping[str, str] | None = None,
+        method: str = "POST",
     ) -> list[tuple[str, str]]:
         """Headers of a request signed by botocore, at ``at`` or now."""
         given = {"content-type": "application/x-amz-json-1.1", "host": f"127.0.0.1:{self.port}"}
         if operation is not None:
             given["x-amz-target"] = f"TrentService.{operation}"
-        request = AWSRequest("POST", self.url + path, data=body, headers={**given, **(headers or {})})
-        _Signer(Credentials(access_key_id, secret), service, region).sign_at(request, at or datetime.now(UTC))
-        return [(name, value) for name, value in request.headers.items()]
+        return signed_headers(
+            body,
+            url=self.url + path,
+            method=method,
+            credentials=Credentials(access_key_id, secret),
+            region=region,
+            service=service,
+            at=at,
+            headers={**given, **(headers or {})},
+        )
 
     # ---- declarations ----------------------------------------------------------------------------------------------
 
@@ -371,6 +386,15 @@ class Server:
         token = self.ok("POST", f"/v1/principals/{name}/tokens")
         return Person(name, key["accessKeyId"], key["secretAccessKey"], token["token"])
 
+    def kms_as(self, credentials: Mapping[str, Any], region: str = REGION) -> Any:
+        """A boto3 client with the temporary credentials that STS answered."""
+        token = {"aws_session_token": credentials["SessionToken"]}
+        return self.kms(region, credentials["AccessKeyId"], credentials["SecretAccessKey"], **token)
+
+    def sts_of(self, person: Person, region: str = REGION) -> Any:
+        """A boto3 client of a person."""
+        return self.sts(region, person.access_key_id, person.secret)
+
     def kms_of(self, person: Person, region: str = REGION, **more: Any) -> Any:
         """A boto3 client of a person."""
         return self.kms(region, person.access_key_id, person.secret, **more)
@@ -392,6 +416,23 @@ class _Signer(botocore.auth.SigV4Auth):
         canonical = self.canonical_request(request)
         signature = self.signature(self.string_to_sign(request, canonical), request)
         self._inject_signature_to_request(request, signature)
+
+
+def signed_headers(
+    body: bytes,
+    *,
+    url: str,
+    credentials: Credentials,
+    method: str = "POST",
+    region: str = REGION,
+    service: str = "kms",
+    at: datetime | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> list[tuple[str, str]]:
+    """Headers of a request signed by botocore, at ``at`` or now."""
+    request = AWSRequest(method, url, data=body, headers=dict(headers or {}))
+    _Signer(credentials, service, region).sign_at(request, at or datetime.now(UTC))
+    return [(name, value) for name, value in request.headers.items()]
 
 
 def refusal(call: Callable[..., Any], /, **arguments: Any) -> Refused:

@@ -12,7 +12,7 @@ Developer Guide, "Retiring and revoking grants").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -23,7 +23,7 @@ from controlplane.domain import grants
 from controlplane.domain.names import account_root
 from controlplane.domain.policy import Decision, default_key_policy, evaluate, locks_out, own_arns
 from controlplane.schema.grants import Grant, GrantOperation
-from controlplane.schema.meta import Key
+from controlplane.schema.meta import Key, Principal
 
 
 class Request(msgspec.Struct):
@@ -57,6 +57,9 @@ def key_policy(key: Key, account: str) -> str:
     return policy.document if policy is not None and policy.document is not None else default_key_policy(account)
 
 
+WITHOUT_PERMISSION: Final = frozenset({"sts:GetCallerIdentity", "sts:GetSessionToken"})
+"""What every caller may do, whatever policies say (AWS STS API reference, of both operations)."""
+
 GrantsOf = Callable[[str, str], Sequence[Grant]]
 """The grants of a key (by uid) to one principal (an ARN)."""
 
@@ -71,19 +74,40 @@ class Authoriser:
     def decide(self, request: Request, key: Key | None, resource: str = "*") -> Decision:
         """Whether the caller may. Without a key, identity policies alone decide about ``resource``."""
         identity = request.caller.identity
+        action = request.permission
+        if action in WITHOUT_PERMISSION:
+            return Decision(True, "it needs no permission")
         document = key_policy(key, identity.account) if key is not None else None
-        decision = self._evaluate(request, key, resource, document, identity.policies)
+        decision = self._evaluate(request, action, key, resource, document, identity.policies)
         if key is not None and not decision.explicit:
-            operation = grants.OPERATIONS.get(request.permission)
+            operation = grants.OPERATIONS.get(action)
             if operation is GrantOperation.RETIREGRANT:
                 decision = self._retirement(request, key)
             elif not decision.allowed and operation is not None:
                 decision = self._by_grant(request, key, operation) or decision
-        if decision.allowed and identity.session_policy is not None:
-            limit = self._evaluate(request, key, resource, None, (identity.session_policy,))
-            if not limit.allowed:
-                return Decision(False, f"the policy of the session does not allow it: {limit.reason}", limit.explicit)
+        if identity.session_policy is not None:
+            return self._within_session(decision, request, key, resource)
         return decision
+
+    def decide_role(self, request: Request, role: Principal) -> Decision:
+        """Whether the caller may do what a role's trust policy is about: to assume it.
+
+        It decides as a key policy does about a key. A role without a trust policy is nobody's to assume.
+        """
+        identity, trust = request.caller.identity, role.spec.trust_policy
+        if trust is None or trust.document is None:
+            return Decision(False, "the role has no trust policy")
+        decision = evaluate(
+            principal=identity.arn,
+            account=identity.account,
+            action=request.permission,
+            resource=role.status.arn,
+            key_policy=trust.document,
+            identity_policies=identity.policies,
+            context=lambda: self._context(request, None),
+            trust=True,
+        )
+        return self._within_session(decision, request, None, role.status.arn)
 
     def locks_out(self, request: Request, key: Key | None, document: str) -> bool:
         """Whether the caller could not change a key's policy again once it is ``document``."""
@@ -96,6 +120,16 @@ class Authoriser:
             context=lambda: self._context(request, key),
             resource=key.status.arn if key is not None else "*",
         )
+
+    def _within_session(self, decision: Decision, request: Request, key: Key | None, resource: str) -> Decision:
+        """The decision, unless the session's own policy does not allow the same."""
+        limit = request.caller.identity.session_policy
+        if limit is None or not decision.allowed:
+            return decision
+        own = self._evaluate(request, request.permission, key, resource, None, (limit,))
+        if own.allowed:
+            return decision
+        return Decision(False, f"the policy of the session does not allow it: {own.reason}", own.explicit)
 
     def _by_grant(self, request: Request, key: Key, operation: GrantOperation) -> Decision | None:
         """Whether a grant allows it. One to the account lets identity policies decide, as a key policy can."""
@@ -120,16 +154,22 @@ class Authoriser:
 
     def _by_identity(self, request: Request, key: Key) -> Decision:
         """What the identity policies say by themselves."""
-        return self._evaluate(request, key, "*", None, request.caller.identity.policies)
+        return self._evaluate(request, request.permission, key, "*", None, request.caller.identity.policies)
 
     def _evaluate(
-        self, request: Request, key: Key | None, resource: str, document: str | None, policies: tuple[str, ...]
+        self,
+        request: Request,
+        action: str,
+        key: Key | None,
+        resource: str,
+        document: str | None,
+        policies: tuple[str, ...],
     ) -> Decision:
         identity = request.caller.identity
         return evaluate(
             principal=identity.arn,
             account=identity.account,
-            action=request.permission,
+            action=action,
             resource=key.status.arn if key is not None else resource,
             key_policy=document,
             identity_policies=policies,

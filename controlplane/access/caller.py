@@ -35,6 +35,8 @@ class Identity(msgspec.Struct, frozen=True):
     """Of a session: it allows nothing that this policy does not."""
     issued_at: float | None = None
     """Of a session: when it began, in seconds since the epoch."""
+    source_identity: str | None = None
+    """Of a session: ``aws:SourceIdentity``, which sessions of sessions keep."""
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -117,6 +117,8 @@ def _of_caller(caller: Caller) -> Conditions:
     if identity.issued_at is not None:
         found["aws:TokenIssueTime"] = _moment(int(identity.issued_at))
         found["aws:MultiFactorAuthPresent"] = "false"  # present for temporary credentials, absent for others
+    if identity.source_identity is not None:
+        found["aws:SourceIdentity"] = identity.source_identity
     if _is_address(caller.source):
         found["aws:SourceIp"] = caller.source
     found |= {f"aws:PrincipalTag/{name}": value for name, value in identity.tags.items()}

@@ -1,8 +1,8 @@
 """Secrets at rest and in strangers' hands: sealed by a system material of the standard key store.
 
-Who calls it: ``authentication``, ``credentials`` and ``server`` for secret access keys, ``grant_tokens`` for grant
-tokens. Guarantee: what was sealed opens only for the purpose and the subject (an access key id) it was sealed for, and
-only unchanged.
+Who calls it: ``authentication``, ``credentials`` and ``server`` for secret access keys, ``grant_tokens`` and
+``sessions`` for tokens. Guarantee: what was sealed opens only for the purpose and the subject (an access key id) it was
+sealed for, and only unchanged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Purpose(Enum):
 
     ACCESS_KEY = b"keystead/access-key/v1"
     GRANT_TOKEN = b"keystead/grant-token/v1"
+    SESSION = b"keystead/session/v1"
 
 
 class Sealer:

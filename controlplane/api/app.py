@@ -1,7 +1,7 @@
 """All doors on one port, as one ASGI application.
 
-Who calls it: the composition root. ``POST /`` goes to the KMS door without passing Litestar (the hot path); everything
-else is Litestar's: ``/v1``, ``/schema``, ``/healthz``, ``/readyz``, ``/metrics``.
+Who calls it: the composition root. ``/`` goes to the KMS door or the STS door without passing Litestar (the hot path);
+everything else is Litestar's: ``/v1``, ``/schema``, ``/healthz``, ``/readyz``, ``/metrics``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controlplane import __version__
-from controlplane.api.kms.door import MAX_BODY, Answer, KmsDoor
+from controlplane.api.kms.door import KmsDoor
 from controlplane.api.problems import to_problem
 from controlplane.api.reconciliation.actions import ActionsController
 from controlplane.api.reconciliation.audit import AuditController
@@ -30,6 +30,8 @@ from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
 from controlplane.api.reconciliation.stream import StreamController
 from controlplane.api.services import Services
+from controlplane.api.sts.door import StsDoor
+from controlplane.api.wire import MAX_BODY, Answer
 from controlplane.schema.keystores import STANDARD, ConnectionState
 
 API_BODY: Final = 16 * 1_048_576
@@ -40,15 +42,38 @@ class Doors:
 
     def __init__(self, services: Services) -> None:
         self._kms = KmsDoor(services)
+        self._sts = StsDoor(services)
         self._rest = rest_app(services)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "POST":
-            await self._serve_kms(scope, receive, send)
-        else:
-            await self._rest(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] == "/":
+            door = self._door(scope)
+            if door is not None:
+                await self._serve(door, scope, receive, send)
+                return
+        await self._rest(scope, receive, send)
 
-    async def _serve_kms(self, scope: Any, receive: Any, send: Any) -> None:
+    def _door(self, scope: Any) -> KmsDoor | StsDoor | None:
+        """Which AWS door a request at ``/`` is for: the one whose service it is signed for.
+
+        What is not signed is answered by the door whose protocol it speaks. A GET is for STS or for no AWS door.
+        """
+        method, form = scope["method"], False
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if b"/kms/aws4_request" in value and method == "POST":
+                    return self._kms
+                if b"/sts/aws4_request" in value and method in ("GET", "POST"):
+                    return self._sts
+            elif name == b"content-type":
+                form = value.startswith(b"application/x-www-form-urlencoded")
+        if method == "POST":
+            return self._sts if form else self._kms
+        query = scope["query_string"]
+        return self._sts if method == "GET" and (b"Action=" in query or b"X-Amz-" in query) else None
+
+    @staticmethod
+    async def _serve(door: KmsDoor | StsDoor, scope: Any, receive: Any, send: Any) -> None:
         body = b""
         while True:
             message = await receive()
@@ -56,23 +81,21 @@ class Doors:
                 return
             body = body + message["body"] if body else message.get("body", b"")
             if len(body) > MAX_BODY:
-                await _send(send, self._kms.too_large())
+                await _send(send, door.too_large())
                 return
             if not message.get("more_body"):
                 break
         client = scope.get("client")
-        await _send(
-            send,
-            await self._kms.handle(
-                "POST",
-                scope["raw_path"],
-                scope["query_string"],
-                scope["headers"],
-                body,
-                client[0] if client else "unknown",
-                secure=scope["scheme"] == "https",
-            ),
+        answer = await door.handle(
+            scope["method"],
+            scope["raw_path"],
+            scope["query_string"],
+            scope["headers"],
+            body,
+            client[0] if client else "unknown",
+            secure=scope["scheme"] == "https",
         )
+        await _send(send, answer)
 
 
 async def _send(send: Any, answer: Answer) -> None:

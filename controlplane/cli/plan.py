@@ -23,7 +23,6 @@ from controlplane.errors import (
     Blocked,
     DeadlineExceeded,
     InvalidInput,
-    InvalidPolicy,
     InvalidSpec,
     KeysteadError,
     Problem,
@@ -41,7 +40,7 @@ from controlplane.report import (
 )
 from controlplane.schema.base import NAME_PATTERN
 from controlplane.schema.conditions import Reason
-from controlplane.schema.documents import KeyDocument, KeyStoreDocument, Located, PrincipalDocument
+from controlplane.schema.documents import KeyDocument, KeyStoreDocument
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.plans import Applied, Plan, Progress
 from controlplane.specfiles import LoadedSet, default_spec_set, load, load_or_raise, placed
@@ -115,35 +114,11 @@ def _misfits(loaded: LoadedSet) -> Iterator[Problem]:
 
 def _policy_problems(loaded: LoadedSet) -> Iterator[Problem]:
     """Policies that are JSON and still say nothing that can be evaluated."""
+    from controlplane.domain.policy.declared import misfits
+
     for each in loaded.located:
-        for path, text, identity in _policies(each):
-            if wrong := _policy_mistake(text, identity=identity):
-                yield each.problem(wrong, *path)
-
-
-def _policies(each: Located) -> Iterator[tuple[tuple[str, ...], str, bool]]:
-    match each.document:
-        case KeyDocument(spec=key) if key.policy is not None and key.policy.document is not None:
-            yield ("spec", "policy"), key.policy.document, False
-        case PrincipalDocument(spec=principal):
-            for name, policy in principal.policies.items():
-                if policy.document is not None:
-                    yield ("spec", "policies", name), policy.document, True
-        case _:
-            pass
-
-
-def _policy_mistake(text: str, *, identity: bool) -> str | None:
-    from controlplane.domain.policy import parse_policy
-    from controlplane.schema.documents import policy_mistake
-
-    if policy_mistake(text):
-        return None  # told already, with its line
-    try:
-        parse_policy(text, identity=identity)
-    except InvalidPolicy as error:
-        return error.message
-    return None
+        for path, message in misfits(each.document):
+            yield each.problem(message, *path)
 
 
 # ---- plan ------------------------------------------------------------------------------------------------------------

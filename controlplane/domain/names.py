@@ -44,6 +44,11 @@ def principal_arn(account: str, principal_type: str, name: str) -> str:
     return f"arn:aws:iam::{account}:{principal_type}/{name}"
 
 
+def session_arn(account: str, role: str, session: str) -> str:
+    """ARN of a session of a role."""
+    return f"arn:aws:sts::{account}:assumed-role/{role}/{session}"
+
+
 def account_root(account: str) -> str:
     """The ARN that stands for a whole account in policies."""
     return f"arn:aws:iam::{account}:root"

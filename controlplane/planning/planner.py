@@ -14,13 +14,14 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from controlplane.domain import capabilities, imports, lifecycle, policy
+from controlplane.domain import capabilities, imports, lifecycle
 from controlplane.domain.capabilities import Misfit
 from controlplane.domain.diff import FieldChange, field_changes
+from controlplane.domain.policy.declared import misfits as policy_misfits
 from controlplane.domain.schedule import due_words
-from controlplane.errors import InvalidPolicy, InvalidSpec, Problem
+from controlplane.errors import InvalidSpec, Problem
 from controlplane.schema.documents import Document, Located, check
-from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, PolicySource
+from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage
 from controlplane.schema.keystores import STANDARD, DesiredKeyStore
 from controlplane.schema.meta import AnyObject, Desired, Key, KeyStore, Kind
 from controlplane.schema.plans import (
@@ -158,7 +159,7 @@ def _complete(documents: Sequence[Located], live: _Live, around: Surroundings) -
     for located in documents:
         document = located.document
         spec: Desired = document.spec
-        for path, message in _policy_misfits(document):
+        for path, message in policy_misfits(document):
             problems.append(located.problem(message, *path))
         if isinstance(spec, DesiredKey):
             store_type, offered = _store_of(spec, stores, live)
@@ -241,22 +242,6 @@ def _exposure_problems(
         else:
             continue
         yield located.problem(message, "spec", "keys", external_id, "key")
-
-
-def _policy_misfits(document: Document) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Policies that the evaluator cannot read."""
-    sources: list[tuple[tuple[str, ...], PolicySource, bool]] = []
-    if isinstance(document.spec, DesiredKey) and document.spec.policy is not None:
-        sources.append((("spec", "policy"), document.spec.policy, False))
-    if isinstance(document.spec, DesiredPrincipal):
-        sources += [(("spec", "policies", name), source, True) for name, source in document.spec.policies.items()]
-    for path, source, identity in sources:
-        if source.document is None:
-            continue
-        try:
-            policy.parse_policy(source.document, identity=identity)
-        except InvalidPolicy as error:
-            yield path, error.message
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ policy is never parsed and written again: it stays byte for byte what was given.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import ClassVar, Literal
 
@@ -24,7 +24,7 @@ from controlplane.schema.keys import DesiredKey, PolicySource
 from controlplane.schema.keystores import OPTION_FIELDS, STANDARD, DesiredKeyStore
 from controlplane.schema.meta import Desired, Kind
 from controlplane.schema.mistakes import Mistake, Path, path_text
-from controlplane.schema.principals import DesiredPrincipal
+from controlplane.schema.principals import DesiredPrincipal, PrincipalType
 from controlplane.schema.reading import Format, Passage
 from controlplane.schema.xksproxies import DesiredXksProxy
 
@@ -301,7 +301,7 @@ def _rules(
     match document:
         case KeyDocument(spec=spec):
             yield from _alias_rules(each, spec, aliases)
-            yield from _tag_rules(spec)
+            yield from _tag_rules(spec.tags)
             if spec.policy is not None:
                 yield from _policy_rules(spec.policy, ("spec", "policy"), resolved=resolved)
         case KeyStoreDocument(spec=store):
@@ -309,6 +309,7 @@ def _rules(
         case PrincipalDocument(spec=principal):
             for name, policy in principal.policies.items():
                 yield from _policy_rules(policy, ("spec", "policies", name), resolved=resolved)
+            yield from _principal_rules(principal, resolved=resolved)
         case XksProxyDocument(spec=proxy):
             yield from _xks_proxy_rules(each, proxy, paths)
 
@@ -356,10 +357,21 @@ def _alias_rules(each: Located, spec: DesiredKey, aliases: dict[tuple[str | None
         own.add(alias)
 
 
-def _tag_rules(spec: DesiredKey) -> Iterator[Mistake]:
-    if len(spec.tags) > MAX_TAGS:
-        yield Mistake(f"{len(spec.tags)} tags are declared", ("spec", "tags"), f"at most {MAX_TAGS} fit")
-    for tag in spec.tags:
+def _principal_rules(principal: DesiredPrincipal, *, resolved: bool) -> Iterator[Mistake]:
+    yield from _tag_rules(principal.tags)
+    if principal.type is PrincipalType.ROLE:
+        if principal.trust_policy is not None:
+            yield from _policy_rules(principal.trust_policy, ("spec", "trustPolicy"), resolved=resolved)
+        return
+    for name, value in (("trustPolicy", principal.trust_policy), ("maxSessionSeconds", principal.max_session_seconds)):
+        if value is not None:
+            yield Mistake("only a role is assumed", ("spec", name), "declare `type: role`, or leave this out")
+
+
+def _tag_rules(tags: Mapping[str, str]) -> Iterator[Mistake]:
+    if len(tags) > MAX_TAGS:
+        yield Mistake(f"{len(tags)} tags are declared", ("spec", "tags"), f"at most {MAX_TAGS} fit")
+    for tag in tags:
         if tag.lower().startswith("aws:"):
             hint = "tag keys that begin with `aws:` belong to AWS services: choose another name"
             yield Mistake("this tag key is reserved", ("spec", "tags", tag), hint)

@@ -19,7 +19,11 @@ class PrincipalType(StrEnum):
 
 
 class DesiredPrincipal(Frozen):
-    """``spec`` of a Principal. ``administrator`` may do everything; everyone else what the policies allow."""
+    """``spec`` of a Principal. ``administrator`` may do everything; everyone else what the policies allow.
+
+    A role has no credentials of its own: who its ``trustPolicy`` and an identity policy allow assumes it, for a session
+    of at most ``maxSessionSeconds`` (one hour if that is absent).
+    """
 
     type: PrincipalType = PrincipalType.USER
     description: Annotated[str, msgspec.Meta(max_length=1000)] = ""
@@ -27,6 +31,13 @@ class DesiredPrincipal(Frozen):
     policies: dict[Annotated[str, msgspec.Meta(min_length=1, max_length=128)], PolicySource] = msgspec.field(
         default_factory=dict
     )
+    """Identity policies, by name."""
+    tags: dict[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=128)], Annotated[str, msgspec.Meta(max_length=256)]
+    ] = msgspec.field(default_factory=dict)
+    """``aws:PrincipalTag/NAME`` in policies."""
+    trust_policy: PolicySource | None = None
+    max_session_seconds: Annotated[int, msgspec.Meta(ge=3_600, le=43_200)] | None = None
 
 
 class PrincipalStatus(Frozen):

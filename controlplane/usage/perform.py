@@ -22,11 +22,12 @@ from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
 from controlplane.domain import lifecycle
 from controlplane.domain.names import KeyReference, alias_arn, is_key_id, key_arn, parse_key_reference
+from controlplane.domain.policy import Decision
 from controlplane.errors import AccessDenied, InvalidState, KeysteadError, NotFound
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
-from controlplane.schema.meta import Key
+from controlplane.schema.meta import Key, Principal
 from controlplane.store import events, people
 from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
@@ -141,6 +142,22 @@ class Usage:
         await self._allowed(request, resource, started, reason)
         return answer
 
+    async def on_role(self, request: Request, role: Principal, work: Callable[[], Awaitable[T]]) -> T:
+        """Perform ``work`` that a role's trust policy decides about (AssumeRole)."""
+        started, arn = perf_counter(), role.status.arn
+        try:
+            reason = self._verdict(request, self._authoriser.decide_role(request, role), arn)
+            answer = await work()
+        except (Exception, asyncio.CancelledError) as error:
+            await self._refused(request, None, arn, error, started)
+            raise
+        await self._allowed(request, arn, started, reason)
+        return answer
+
+    def require_on_role(self, request: Request, role: Principal) -> None:
+        """A further permission on the same role. Raises :class:`AccessDenied`."""
+        self._verdict(request, self._authoriser.decide_role(request, role), role.status.arn)
+
     # ---- its words -------------------------------------------------------------------------------------------------
 
     def resolve(self, caller: Caller, key_id: str) -> KeyRecord:
@@ -205,8 +222,11 @@ class Usage:
     def _authorise(self, request: Request, record: KeyRecord | None, resource: str = "*") -> str:
         """Why the request is allowed. Raises :class:`AccessDenied`."""
         decision = self._authoriser.decide(request, record.key if record else None, resource)
+        return self._verdict(request, decision, record.arn if record else resource)
+
+    @staticmethod
+    def _verdict(request: Request, decision: Decision, on: str) -> str:
         if not decision.allowed:
-            on = record.arn if record else resource
             raise AccessDenied(
                 f"User: {request.caller.principal} is not authorized to perform: {request.permission} "
                 f"on resource: {on}",

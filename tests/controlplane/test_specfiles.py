@@ -191,7 +191,8 @@ def test_policies_come_back_byte_for_byte() -> None:
     write(
         "specs/users.yaml",
         "apiVersion: keystead/v1\nkind: Principal\nmetadata: {name: u}\nspec:\n  policies:\n"
-        "    p: {fromFile: policies/p.json}\n    q: {document: '{}'}\n",
+        "    p: {fromFile: policies/p.json}\n    q: {document: '{}'}\n  type: role\n"
+        "  trustPolicy: {fromFile: policies/p.json}\n",
     )
     loaded = load_or_raise([Path("specs")], stdin=io.BytesIO())
     the_key, user = loaded.documents
@@ -199,6 +200,7 @@ def test_policies_come_back_byte_for_byte() -> None:
     assert the_key.spec.policy == PolicySource(document=POLICY)
     assert isinstance(user, PrincipalDocument)
     assert user.spec.policies == {"p": PolicySource(document=POLICY), "q": PolicySource(document="{}")}
+    assert user.spec.trust_policy == PolicySource(document=POLICY)
 
 
 def test_policies_in_a_directory_are_not_taken_for_documents() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 import zlib
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -19,28 +18,18 @@ import structlog
 from controlplane.api.kms.errors import AwsException, exception_of
 from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.services import Services
+from controlplane.api.wire import MAX_BODY, Answer, Headers
 from controlplane.errors import KeysteadError
 
 log = structlog.get_logger("keystead.kms")
 
-MAX_BODY: Final = 1_048_576
 SERVICE: Final = "kms"
 TARGET_PREFIX: Final = b"TrentService."
 CONTENT_TYPE: Final = (b"content-type", b"application/x-amz-json-1.1")
 
 _STOPPED: Final = "The server stopped before the request was complete. The request can be retried."
 
-Headers = Sequence[tuple[bytes, bytes]]
-
 _encode = msgspec.json.Encoder().encode
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What goes back over the wire."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
 
 
 class KmsDoor:

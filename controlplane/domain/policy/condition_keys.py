@@ -94,6 +94,10 @@ _KEYS = (
     ConditionKey("aws:MultiFactorAuthPresent", KeyType.BOOL),
     ConditionKey("aws:SourceIdentity"),
     ConditionKey("aws:TokenIssueTime", KeyType.DATE),
+    # ---- sts: of a request for a session ----
+    ConditionKey("sts:ExternalId"),
+    ConditionKey("sts:RoleSessionName"),
+    ConditionKey("sts:SourceIdentity"),
     # ---- aws: of the network ----
     ConditionKey("aws:SourceIp", KeyType.IP_ADDRESS),
     ConditionKey("aws:SourceVpc"),

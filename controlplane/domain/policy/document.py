@@ -112,8 +112,11 @@ class Statement(msgspec.Struct, frozen=True):
         return any(pattern is not None and pattern(resource) for pattern in patterns) != self.other_resources
 
 
-def read_policy(text: str, *, identity: bool) -> tuple[Statement, ...]:
-    """Read and compile. Raises :class:`InvalidPolicy`; its message names the statement by Sid or number."""
+def read_policy(text: str, *, identity: bool, trust: bool = False) -> tuple[Statement, ...]:
+    """Read and compile a key policy, an ``identity`` policy or the ``trust`` policy of a role.
+
+    Raises :class:`InvalidPolicy`; its message names the statement by Sid or number.
+    """
     try:
         document = json.loads(
             text, object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_no_number
@@ -133,7 +136,7 @@ def read_policy(text: str, *, identity: bool) -> tuple[Statement, ...]:
         statements = [statements]
     if not isinstance(statements, list) or not statements:
         raise InvalidPolicy("the policy has no Statement")
-    reader = _Reader(identity=identity, variables=version == _VERSIONS[1])
+    reader = _Reader(identity=identity, trust=trust, variables=version == _VERSIONS[1])
     return tuple(reader.statement(raw, number) for number, raw in enumerate(statements, 1))
 
 
@@ -146,8 +149,9 @@ class _Number(str):
 class _Reader:
     """What the statements of one document share."""
 
-    def __init__(self, *, identity: bool, variables: bool) -> None:
+    def __init__(self, *, identity: bool, trust: bool, variables: bool) -> None:
         self._identity = identity
+        self._trust = trust
         self._variables = variables
         self._searched = 0
         self._variable = 0
@@ -171,7 +175,7 @@ class _Reader:
         for name in actions:
             if not _ACTION.fullmatch(name):
                 raise InvalidPolicy(f'{action} {quoted(name)} is not "*" or of the form service:name')
-        resource, resources = _either(raw, "Resource", "NotResource")
+        resource, resources = self._resources(raw)
         read = [self._resource(text) for text in resources]
         return Statement(
             label=label,
@@ -199,7 +203,7 @@ class _Reader:
                 raise InvalidPolicy(f"an identity policy has no {present[0]}")
             return None
         if len(present) != 1:
-            raise InvalidPolicy("a key policy statement names its Principal, or in a Deny its NotPrincipal")
+            raise InvalidPolicy("the statement names its Principal, or in a Deny its NotPrincipal")
         element = present[0]
         if element == "NotPrincipal" and not deny:
             raise InvalidPolicy("NotPrincipal stands in Deny statements only")
@@ -215,6 +219,15 @@ class _Reader:
         return Principals("*" in ours, frozenset(ours) - {"*"}, element == "NotPrincipal")
 
     # ---- Resource --------------------------------------------------------------------------------------------------
+
+    def _resources(self, raw: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """The element and its strings. A trust policy has none: it speaks of the role that it is attached to."""
+        if not self._trust:
+            return _either(raw, "Resource", "NotResource")
+        present = [element for element in ("Resource", "NotResource") if element in raw]
+        if present:
+            raise InvalidPolicy(f"a trust policy has no {present[0]}: it speaks of its role")
+        return "Resource", ["*"]
 
     def _resource(self, text: str) -> tuple[Part, ...]:
         parts = templates.read(text, variables=self._variables, wild=True)

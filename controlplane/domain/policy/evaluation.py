@@ -51,9 +51,12 @@ class Decision(msgspec.Struct, frozen=True):
     """Denied by a statement, or because a policy or the context cannot be read: grants do not help."""
 
 
-def parse_policy(text: str, *, identity: bool = False) -> tuple[Statement, ...]:
-    """Statements of a policy, compiled. Raises :class:`InvalidPolicy` with what is wrong."""
-    found = _compiled(text, identity)
+def parse_policy(text: str, *, identity: bool = False, trust: bool = False) -> tuple[Statement, ...]:
+    """Statements of a key policy, an identity policy or a role's trust policy, compiled.
+
+    Raises :class:`InvalidPolicy` with what is wrong.
+    """
+    found = _compiled(text, identity, trust)
     if isinstance(found, str):
         raise InvalidPolicy(found)
     return found
@@ -69,17 +72,19 @@ def evaluate(
     identity_policies: tuple[str, ...],
     principals: frozenset[str] = _NOBODY,
     context: Context | Callable[[], Context] | None = None,
+    trust: bool = False,
 ) -> Decision:
     """Whether ``principal`` (an ARN) may do ``action`` (``kms:Encrypt``) on ``resource`` (a key ARN, or ``*``).
 
     ``account`` is that of the key and of the caller. ``principals`` are further ARNs that stand for the caller; the
     role of an assumed-role session is added here. ``key_policy`` is None for operations that act on no key: then
-    identity policies alone decide. ``context`` is called at most once, and only if a statement depends on it; two keys
+    identity policies alone decide. With ``trust`` it is the trust policy of the role ``resource``, which decides the
+    same way. ``context`` is called at most once, and only if a statement depends on it; two keys
     that differ only in case become one key with both values.
     """
-    policies = _POLICIES.entries.get((key_policy, identity_policies))
+    policies = _POLICIES.entries.get((key_policy, identity_policies, trust))
     if policies is None:
-        policies = _policies(key_policy, identity_policies)
+        policies = _policies(key_policy, identity_policies, trust)
     question = (policies.number, principal, principals, account, action, None if policies.any_resource else resource)
     answer = _ANSWERS.entries.get(question)
     if answer is None:
@@ -301,30 +306,30 @@ class _Policies(msgspec.Struct, frozen=True, eq=False):
 
 _OVERHEAD = 1_000
 """What an entry weighs besides its policy text, in characters."""
-_TEXTS: _Memory[tuple[str, bool], tuple[Statement, ...] | str] = _Memory(32_000_000)
-_POLICIES: _Memory[tuple[str | None, tuple[str, ...]], _Policies] = _Memory(32_000_000)
+_TEXTS: _Memory[tuple[str, bool, bool], tuple[Statement, ...] | str] = _Memory(32_000_000)
+_POLICIES: _Memory[tuple[str | None, tuple[str, ...], bool], _Policies] = _Memory(32_000_000)
 _ANSWERS: _Memory[tuple[int, str, frozenset[str], str, str, str | None], Decision | _Undecided] = _Memory(65_536)
 _NUMBERS = count()
 
 
-def _compiled(text: str, identity: bool) -> tuple[Statement, ...] | str:
+def _compiled(text: str, identity: bool, trust: bool = False) -> tuple[Statement, ...] | str:
     """The statements of a policy, or what is wrong with it."""
-    found = _TEXTS.entries.get((text, identity))
+    found = _TEXTS.entries.get((text, identity, trust))
     if found is None:
         try:
-            found = read_policy(text, identity=identity)
+            found = read_policy(text, identity=identity, trust=trust)
         except InvalidPolicy as error:
             found = error.message
-        _TEXTS.put((text, identity), found, len(text) + _OVERHEAD)
+        _TEXTS.put((text, identity, trust), found, len(text) + _OVERHEAD)
     return found
 
 
-def _policies(key_policy: str | None, identity_policies: tuple[str, ...]) -> _Policies:
+def _policies(key_policy: str | None, identity_policies: tuple[str, ...], trust: bool) -> _Policies:
     unreadable: str | None = None
     of_key: tuple[Statement, ...] = ()
     identity: list[Statement] = []
     if key_policy is not None:
-        found = _compiled(key_policy, False)
+        found = _compiled(key_policy, False, trust)
         if isinstance(found, str):
             unreadable = found
         else:
@@ -345,5 +350,5 @@ def _policies(key_policy: str | None, identity_policies: tuple[str, ...]) -> _Po
         any_resource=all(statement.any_resource for statement in (*of_key, *identity)),
         weight=1 + characters // _OVERHEAD,
     )
-    _POLICIES.put((key_policy, identity_policies), policies, characters + _OVERHEAD)
+    _POLICIES.put((key_policy, identity_policies, trust), policies, characters + _OVERHEAD)
     return policies

@@ -54,6 +54,9 @@ OF_OPERATIONS = {
     "kms:ValidTo",
     "kms:WrappingAlgorithm",
     "kms:WrappingKeySpec",
+    "sts:ExternalId",
+    "sts:RoleSessionName",
+    "sts:SourceIdentity",
 }
 """Given by the handler of an operation that has them (``Request.conditions``)."""
 
@@ -66,7 +69,6 @@ NEVER = {
     "aws:Referer",
     "aws:SourceAccount",
     "aws:SourceArn",
-    "aws:SourceIdentity",
     "aws:SourceVpc",
     "aws:SourceVpce",
     "aws:VpcSourceIp",
@@ -127,7 +129,11 @@ def everything() -> context.Conditions:
     whole = key(multi_region=True, aliases=("a", "b"), tags={"team": "t"})
     tags = {"team": "x"}
     return built(user(tags=tags)) | built(
-        session(tags=tags), whole, key_id="alias/a", encryption_context={"app": "1"}, more=context.of_tags({"t": "v"})
+        session(tags=tags, source_identity="alice"),
+        whole,
+        key_id="alias/a",
+        encryption_context={"app": "1"},
+        more=context.of_tags({"t": "v"}),
     )
 
 

@@ -131,6 +131,37 @@ def test_an_identity_policy_names_no_principal(element: str) -> None:
     assert parse_policy(document(statement(Principal=None)), identity=True)
 
 
+@pytest.mark.parametrize("element", ["Resource", "NotResource"])
+def test_a_trust_policy_names_no_resource(element: str) -> None:
+    trust = {"Effect": "Allow", "Principal": {"AWS": ALICE}, "Action": "sts:AssumeRole"}
+    (read,) = parse_policy(document(trust), trust=True)
+    assert read.any_resource
+    with pytest.raises(InvalidPolicy, match=f"has no {element}"):
+        parse_policy(document(trust | {element: "*"}), trust=True)
+    with pytest.raises(InvalidPolicy, match="either Resource or NotResource"):
+        parse_policy(document(trust))
+    with pytest.raises(InvalidPolicy, match="names its Principal"):
+        parse_policy(document({"Effect": "Allow", "Action": "sts:AssumeRole"}), trust=True)
+
+
+def test_the_same_text_is_judged_apart_as_what_it_is() -> None:
+    """A trust policy that is remembered is none for a key, and the other way round."""
+    trust = document({"Effect": "Allow", "Principal": {"AWS": ALICE}, "Action": "*"})
+
+    def asked(**more: Any) -> bool:
+        return evaluate(
+            principal=ALICE,
+            account=ACCOUNT,
+            action="sts:AssumeRole",
+            resource="*",
+            key_policy=trust,
+            identity_policies=(),
+            **more,
+        ).allowed
+
+    assert [asked(trust=True), asked(), asked(trust=True), asked()] == [True, False, True, False]
+
+
 def test_a_message_is_safe_to_print() -> None:
     with pytest.raises(InvalidPolicy) as refused:
         parse_policy(document(statement(Principal={"AWS": "\ud800\x1b[2J" + "x" * 10_000})))

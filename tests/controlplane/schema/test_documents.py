@@ -589,6 +589,22 @@ def test_the_policies_of_principals_are_checked() -> None:
     ]
 
 
+def test_what_only_roles_have_is_told_of_users() -> None:
+    start = "apiVersion: keystead/v1\nkind: Principal\nmetadata: {name: a}\n"
+    user = "spec:\n  trustPolicy: {document: '{}'}\n  maxSessionSeconds: 3600\n  tags: {aws:x: y}\n"
+    assert told(start + user) == [
+        'keys.yaml:7: document 1: spec.tags["aws:x"]: this tag key is reserved; tag keys that begin with `aws:` belong to '
+        "AWS services: choose another name",
+        "keys.yaml:5: document 1: spec.trustPolicy: only a role is assumed; declare `type: role`, or leave this out",
+        "keys.yaml:6: document 1: spec.maxSessionSeconds: only a role is assumed; declare `type: role`, or leave this "
+        "out",
+    ]
+    assert told(start + "spec:\n  type: role\n  trustPolicy: {document: '3'}\n") == [
+        "keys.yaml:6: document 1: spec.trustPolicy.document: the policy is not a JSON object; a policy is a JSON object "
+        "with `Version` and `Statement`",
+    ]
+
+
 def test_the_server_refuses_a_policy_that_names_a_file() -> None:
     documents = [declare("a", DesiredKey(policy=PolicySource(from_file="p.json")))]
     assert check(received(documents)) == []
@@ -669,6 +685,8 @@ PRINCIPALS = st.builds(
     type=st.sampled_from(PrincipalType),
     description=TEXT,
     policies=st.dictionaries(TEXT.filter(bool), POLICIES, max_size=2),
+    trust_policy=st.none() | POLICIES,
+    max_session_seconds=st.none() | st.integers(3_600, 43_200),
 )
 DOCUMENTS = st.builds(declare, NAMES, KEYS | STORES | PRINCIPALS)
 
@@ -751,7 +769,7 @@ def test_a_valid_file_with_a_slip_is_read_or_told(data: st.DataObject, format: F
 FIELDS = sorted({
     "apiVersion", "kind", "metadata", "spec", "name", "keyStore", "region", "keySpec", "keyUsage", "origin", "description",
     "enabled", "aliases", "tags", "policy", "document", "fromFile", "rotation", "periodDays", "deletion", "windowDays",
-    "protect", "management", "type", "connected", "pkcs11", "options", "administrator", "policies", "listen", "port", "tls",
+    "protect", "management", "type", "connected", "pkcs11", "options", "administrator", "policies", "trustPolicy", "listen", "port", "tls",
     "certificate", "key", "clients", "pathPrefix", "credentials", "accessKeyId", "secret", "keys", "rules", "effect", "quota",
 })  # fmt: skip
 VALUES = JSON | st.sampled_from(
