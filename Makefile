@@ -1,17 +1,17 @@
 # Keystead. `make demo` shows the main job, `make test` runs every test, `make check` holds the code to its rules.
-# Everything happens in .venv; nothing else on the machine is changed.
+# Everything happens in .venv. The tests need some Debian packages beside it: see .ci/packages.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: demo test check bench crash format audit-dependencies clean
+.PHONY: demo test check bench crash packages format audit-dependencies clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart/demo.py
 
-test: $(VENV)/.dev $(VENV)/clients/.made
+test: $(VENV)/.dev packages $(VENV)/clients/.made
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 check: $(VENV)/.dev
@@ -20,11 +20,14 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev packages
 	$(BIN)/python -m tests.benchmarks
 
-crash: $(VENV)/.dev
+crash: $(VENV)/.dev packages
 	KEYSTEAD_LONG=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 tests/crash
+
+packages:
+	@.ci/packages
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

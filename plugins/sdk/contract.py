@@ -111,6 +111,14 @@ class KeyStorePlugin(ABC):
         """Names of all material in the store (capability ``lists_material``)."""
         raise Unsupported("this key store cannot list its material")
 
+    async def adopt(self, name: str, ref: MaterialRef) -> Material:
+        """Take over material that :meth:`list_material` names ``name`` as ``ref.name`` (``adoption``).
+
+        It stays the material that it was, and can no longer leave the store. Idempotent on ``ref.name``. Raises
+        ``MaterialNotFound`` if there is none of that name, ``Unsupported`` if it is not of ``ref.key_spec``.
+        """
+        raise Unsupported("this key store does not take over material")
+
     # ---- material: from outside ------------------------------------------------------------------------------------
 
     async def wrapping_key(self, target: ImportTarget, spec: WrappingSpec, algorithm: WrappingAlgorithm) -> WrappingKey:

@@ -1,7 +1,7 @@
 """Options of a key store, as the plugin declares them: a msgspec Struct, checked by the host before ``open``.
 
 A secret is never written into a spec file: it is named by a :class:`SecretSource` and read by the plugin itself when it
-opens, so the host, the store and the audit journal never hold it.
+opens, so the host, the store and the audit journal never hold it in clear.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from plugins.sdk.errors import CredentialsRefused, Misconfigured
 from plugins.sdk.secret import SecretBytes
+from plugins.sdk.types import PluginContext
 
 MAX_SECRET_BYTES = 65_536
 
@@ -23,13 +24,28 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
 
 
 class SecretSource(Options, frozen=True):
-    """Where a secret is read from: exactly one of a file and an environment variable."""
+    """Where a secret is read from: exactly one of a file, an environment variable, and what the host was given.
+
+    ``from_store`` is the name of a secret that came over an API for this very key store (the password of a
+    CreateCustomKeyStore request), and that the host keeps sealed.
+    """
 
     from_file: str | None = None
     from_env: str | None = None
+    from_store: str | None = None
+
+    async def reveal(self, what: str, context: PluginContext) -> SecretBytes:
+        """The secret from wherever it is. Raises as :meth:`read`; ``Misconfigured`` if the host does not have it."""
+        if self.from_store is None:
+            return self.read(what)
+        if self.from_file is not None or self.from_env is not None:
+            raise Misconfigured(f"{what}: give exactly one of fromFile, fromEnv and fromStore")
+        if context.secret is None:
+            raise Misconfigured(f"{what}: fromStore is for key stores that a server keeps secrets for")
+        return await context.secret(self.from_store)
 
     def read(self, what: str) -> SecretBytes:
-        """The secret, without one trailing newline.
+        """The secret of a file or variable, without one trailing newline.
 
         Raises :class:`Misconfigured` if the source is not exactly one, missing, empty, too large, or a file that other
         users can read; the message names ``what`` and never the content.

@@ -6,6 +6,7 @@ is opaque to everyone but the plugin that made it.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -93,7 +94,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     find_by_name: bool = True
     """``observe`` finds material by name alone. Without it an unknown outcome waits for a person."""
     lists_material: bool = False
-    """``list_material`` names everything in the store that carries a name of ours or is unmanaged."""
+    """``list_material`` names everything in the store that carries a name of ours or is unmanaged: what the host does
+    not know is reported, and never touched."""
+    adoption: bool = False
+    """``adopt`` takes over material that others made in the store. Needs ``lists_material``."""
     rotation: bool = False
     """A KMS key may have several materials over time."""
     replication: bool = False
@@ -115,11 +119,25 @@ class GcmCiphertext(msgspec.Struct, frozen=True):
     tag: bytes
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One device of a store: whether it does its work now, and a sentence if it does not."""
+
+    name: str
+    active: bool
+    detail: str = ""
+
+
 class Health(msgspec.Struct, frozen=True):
-    """Answer of a probe that really used the store. ``detail`` is one sentence for people."""
+    """Answer of a probe that really used the store. ``detail`` is one sentence for people.
+
+    A store over several devices names them in ``members``; ``synchronised`` says whether a key that one of them makes
+    appears in the others by itself (None: there is one device only, or it is not known yet).
+    """
 
     healthy: bool
     detail: str = ""
+    members: tuple[Member, ...] = ()
+    synchronised: bool | None = None
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -154,8 +172,12 @@ class Clock(Protocol):
 
 
 class PluginContext(msgspec.Struct, frozen=True):
-    """What the host gives a plugin instance."""
+    """What the host gives a plugin instance.
+
+    ``secret`` answers a secret that was given to the host for this store, by its name: see ``SecretSource.from_store``.
+    """
 
     store_name: str
     state: PluginState
     now: Clock
+    secret: Callable[[str], Awaitable[SecretBytes]] | None = None

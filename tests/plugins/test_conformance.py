@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from plugins.memory import MemoryKeyStore, MemoryOptions
+from plugins.pkcs11 import Pkcs11KeyStore, Pkcs11Options
 from plugins.sdk import KeySpec, KeyStorePlugin
 from plugins.sdk.conformance import KeyStoreConformance, MemoryState
 from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions
+from tests.hsm import PIN, NssToken, SoftToken, pin_file
 
 
 class TestSoftwareKeyStore(KeyStoreConformance):
@@ -51,3 +54,50 @@ class TestMemoryKeyStoreInAFile(KeyStoreConformance):
 
     def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
         return MemoryKeyStore(MemoryOptions(device=str(self.path)), self.context(state))
+
+
+class OnToken(KeyStoreConformance):
+    """A key store on one PKCS#11 token, with its two workers."""
+
+    key_specs = (KeySpec.SYMMETRIC_DEFAULT,)
+    options: Pkcs11Options
+
+    def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
+        return Pkcs11KeyStore(self.options, self.context(state))
+
+    def secrets(self) -> list[bytes]:
+        return [PIN.encode()]
+
+
+class TestSoftHsm(OnToken):
+    @pytest.fixture(autouse=True)
+    def token(self, tmp_path: Path) -> None:
+        options = SoftToken(tmp_path).options(pin=pin_file(tmp_path))
+        self.options = msgspec.convert(options, Pkcs11Options)
+
+
+class TestNssSoftokn(OnToken):
+    @pytest.fixture(autouse=True)
+    def token(self, tmp_path: Path) -> None:
+        options = NssToken(tmp_path / "nss").options(pin=pin_file(tmp_path))
+        self.options = msgspec.convert(options, Pkcs11Options)
+
+
+class TestClusterThatSynchronises(OnToken):
+    """Two members on one token: what one makes, the other has."""
+
+    @pytest.fixture(autouse=True)
+    def token(self, tmp_path: Path) -> None:
+        options = SoftToken(tmp_path).options(pin=pin_file(tmp_path), members=[{}, {}], workers=1)
+        self.options = msgspec.convert(options, Pkcs11Options)
+
+
+class TestClusterThatDoesNotSynchronise(OnToken):
+    """Two tokens that know nothing of each other: each key is in one of them."""
+
+    @pytest.fixture(autouse=True)
+    def token(self, tmp_path: Path) -> None:
+        first, second = SoftToken(tmp_path / "a", "a"), SoftToken(tmp_path / "b", "b")
+        members = [{"token": each.label, "environment": each.environment} for each in (first, second)]
+        more = {"pin": pin_file(tmp_path), "members": members, "workers": 1, "synchroniseSeconds": 0.1}
+        self.options = msgspec.convert(first.options(**more), Pkcs11Options)

@@ -9,6 +9,7 @@ that were refused are not tried again by this pool, because a device locks itsel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ class Limits(msgspec.Struct, frozen=True):
     first_pause: float = 0.05
     longest_pause: float = 0.5
     """Between attempts to start a worker that fails to: twice as long each time."""
+    spare_pause: float = 15.0
+    """The longest pause while other workers do the work: a session limit lets no more of them in."""
 
 
 class _Job:
@@ -58,8 +61,9 @@ class _Job:
 class WorkerPool:
     """Workers on ``target`` (``module:function``), which is called with ``configuration`` in each of them.
 
-    ``configuration`` is made of what MessagePack knows; it may hold secrets. ``environment`` is what the library needs
-    beside a few harmless variables, and must not hold any. ``changed`` is called when a worker came or went.
+    ``configuration`` is made of what MessagePack knows, and of ``SecretBytes``, which are bytes over there.
+    ``environment`` is what the library needs beside a few harmless variables; a process list shows it, so it holds no
+    secret. ``changed`` is called when a worker came or went.
     """
 
     def __init__(
@@ -144,11 +148,14 @@ class WorkerPool:
 
     # ---- calls -------------------------------------------------------------------------------------------------------
 
-    async def call(self, method: str, *arguments: Any, seconds: float, changes: bool = False) -> Any:
+    async def call(
+        self, method: str, *arguments: Any, seconds: float, changes: bool = False, repeat: bool = True
+    ) -> Any:
         """What ``method`` of the target answers to ``arguments``.
 
         ``seconds`` bounds the work itself; a worker that takes longer is killed. ``changes`` says that the call must
-        not be repeated blindly: if its worker is lost under it, it fails as ``OutcomeUnknown``.
+        not be repeated blindly: if its worker is lost under it, it fails as ``OutcomeUnknown``. Without ``repeat`` it
+        is not repeated by this pool at all, for a caller that has another place to go.
 
         Raises what the target raised; ``Unavailable`` with the reason ``Overloaded`` or ``Busy`` if there are too many
         calls, and ``WorkerFault`` for an exception that no contract knows.
@@ -165,6 +172,7 @@ class WorkerPool:
         number = next(self._numbers)
         since = asyncio.get_running_loop().time()
         job = _Job(number, method, wire.frame(number, method, arguments), seconds, since, changes=changes)
+        job.repeated = not repeat
         self._queue.append(job)
         self._spread()
         return await job.answer
@@ -178,6 +186,8 @@ class WorkerPool:
             error = target.read(*answer)
             if status is Status.REPLACE:
                 self._forget(worker)
+                if isinstance(error, CredentialsRefused):
+                    self._refused(error)
                 if isinstance(error, Unavailable) and self._repeat(job):
                     return
             _fail(job, error)
@@ -254,17 +264,30 @@ class WorkerPool:
             await self._wanted.wait()
             self._wanted.clear()
             while len(self._workers) < self._limits.workers:
-                await asyncio.sleep(pause)
+                await self._rest(pause)
                 try:
                     await self._start_one()
-                except CredentialsRefused as refused:
-                    if not self._workers:
-                        self._fail_waiting(refused)
-                    return  # trying again would lock the token: the host closes this pool and opens another
+                except CredentialsRefused as error:
+                    self._refused(error)
+                    return
                 except (KeyStoreError, target.WorkerFault):
-                    pause = min(max(2 * pause, self._limits.first_pause), self._limits.longest_pause)
+                    longest = self._limits.spare_pause if self._workers else self._limits.longest_pause
+                    pause = min(max(2 * pause, self._limits.first_pause), longest)
                 else:
                     pause = 0.0
+
+    async def _rest(self, pause: float) -> None:
+        """Pause before the next attempt; not for long once the last worker is gone."""
+        self._wanted.clear()
+        deadline = asyncio.get_running_loop().time() + pause
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            if not self._workers:
+                left = min(left, self._limits.longest_pause)
+                deadline = min(deadline, asyncio.get_running_loop().time() + left)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wanted.wait()
+                    self._wanted.clear()
 
     async def _start_one(self) -> None:
         worker = Worker(self)
@@ -280,6 +303,14 @@ class WorkerPool:
         self._workers.append(worker)
         self._tell()
         self._spread()
+
+    def _refused(self, error: CredentialsRefused) -> None:
+        """Start no more workers: trying again would lock the token. The host closes this pool and opens another."""
+        self.failure = error
+        if self._keeper is not None and self._keeper is not asyncio.current_task():
+            self._keeper.cancel()
+        if not self._workers:
+            self._fail_waiting(error)
 
     def _forget(self, worker: Worker) -> None:
         if worker in self._workers:
