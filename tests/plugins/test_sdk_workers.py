@@ -375,3 +375,14 @@ def test_no_worker_outlives_its_parent_even_in_the_middle_of_a_call(
         finally:
             parent.send_signal(signal_number)
     eventually(lambda: not any(alive(pid) for pid in pids), "no worker is left")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 5, 8, 20, 60])
+async def test_a_pool_closed_while_a_worker_begins_leaves_no_process(make: PoolMaker, turns: int) -> None:
+    pool = make(workers=3)
+    await pool.open()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await pool.close()
+    children = (Path("/proc/self/task") / str(os.getpid()) / "children").read_text().split()
+    assert not [child for child in children if "workers.child" in shown(int(child)).decode("utf-8", "replace")]

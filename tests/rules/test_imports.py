@@ -173,6 +173,7 @@ VIOLATIONS = {
     "The SDK and plugins stand alone": ("plugins/memory/_wrong.py", "import controlplane.errors"),
     "Plugins are strangers": ("plugins/memory/_wrong.py", "import plugins.software.plugin"),
     "Nobody imports a concrete plugin": ("controlplane/reconcile/_wrong.py", "import plugins.memory"),
+    "A PKCS#11 module is loaded in worker processes only": ("plugins/memory/_wrong.py", "import pkcs11"),
     "Rules are pure": ("controlplane/domain/_wrong.py", "import sqlite3"),
     "SQL only in store": ("controlplane/usage/_wrong.py", "import sqlite3"),
 }

@@ -81,11 +81,11 @@ class Worker(asyncio.Protocol):
         Raises what the target raised, or ``Unavailable`` if it ended or did not answer within ``seconds``.
         """
         ours = self._spawn(environment)
-        ours.setblocking(False)
-        await self._loop.create_unix_connection(lambda: self, sock=ours)
-        assert self._transport is not None
-        self._transport.write(wire.frame(name, configuration))
         try:
+            ours.setblocking(False)
+            await self._loop.create_unix_connection(lambda: self, sock=ours)
+            assert self._transport is not None
+            self._transport.write(wire.frame(name, configuration))
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(self._begun)
         except TimeoutError:
@@ -95,6 +95,12 @@ class Worker(asyncio.Protocol):
         finally:
             if not self._begun.done() or self._begun.cancelled() or self._begun.exception() is not None:
                 self.kill()
+                # A connection that was cancelled while it was made may never be told that it is lost.
+                if self._transport is None:
+                    ours.close()
+                else:
+                    self._transport.abort()
+                self._reap()
                 await self._ended.wait()
 
     def send(self, job: Job) -> None:
