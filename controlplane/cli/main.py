@@ -58,6 +58,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
         {"name": "Servers", "commands": ["dev", "init", "serve"]},
+        {"name": "Screen", "commands": ["tui"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
 }
@@ -459,6 +460,28 @@ def serve(config: Path, workers: int | None, as_json: bool) -> None:
     from controlplane.cli import serve as servers
 
     servers.serve(config, workers=workers, as_json=as_json)
+
+
+# ---- screen ----------------------------------------------------------------------------------------------------------
+
+
+@keystead.command()
+@options.url
+@click.option("--read-only", is_flag=True, help="Show, and change nothing.")
+@click.option(
+    "--theme",
+    type=click.Choice(["dark", "light", "contrast"]),
+    default="dark",
+    envvar="KEYSTEAD_THEME",
+    show_default=True,
+    show_envvar=True,
+)
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+def tui(url: str | None, read_only: bool, theme: str, as_json: bool) -> int:  # noqa: ARG001 - errors are JSON then
+    """See every key live, import material, cancel a deletion in time."""
+    from controlplane.cli.terminal import terminal
+
+    return terminal(url, read_only=read_only, theme=theme)
 
 
 # ---- shell -----------------------------------------------------------------------------------------------------------

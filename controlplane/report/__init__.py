@@ -11,7 +11,14 @@ line says so; it never hides a difference. What is blocked stands last in a plan
 
 from controlplane.report.imports import import_lines
 from controlplane.report.lines import Line, Style, age, moment, printable, time_left
-from controlplane.report.objects import SECRET_FIELDS, describe_lines, shown_condition, shown_state, table_lines
+from controlplane.report.objects import (
+    SECRET_FIELDS,
+    describe_lines,
+    shown_condition,
+    shown_state,
+    table_lines,
+    yaml_lines,
+)
 from controlplane.report.plans import (
     LARGE_PLAN,
     SHOWN_PER_ACTION,
@@ -46,4 +53,5 @@ __all__ = [
     "synced_line",
     "table_lines",
     "time_left",
+    "yaml_lines",
 ]

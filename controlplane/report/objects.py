@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import yaml
 
 from controlplane.report.lines import Line, Style, age, moment, number, some, table, time_left
 from controlplane.report.values import MAX_PAD, one_value, shown_path
@@ -202,3 +203,31 @@ def _refused_lines(refused: Iterable[RefusedUse], now: datetime) -> Iterator[Lin
     if rows:
         yield Line("Refused uses since deletion was scheduled:", Style.HEADING)
         yield from table(("PRINCIPAL", "OPERATION", "COUNT", "LAST"), rows, "  ")
+
+
+def yaml_lines(item: AnyObject) -> Iterator[Line]:
+    """An object as YAML: metadata, spec and status, with what is secret in the options of a key store masked."""
+    value = {"kind": item.kind, **msgspec.to_builtins(item)}
+    text = yaml.dump(_masked(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    for line in text.splitlines():
+        yield Line(line, Style.PLAIN if line.startswith((" ", "-")) else Style.HEADING)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as such, so that a policy can be read."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: "(sensitive value)" if name in SECRET_FIELDS and inner is not None else _masked(inner)
+            for name, inner in value.items()
+        }
+    return [_masked(inner) for inner in value] if isinstance(value, list) else value

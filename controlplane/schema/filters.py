@@ -8,7 +8,7 @@ Terms are separated by spaces and all have to hold:
 ``-f pymt``               the name has these characters in this order (fuzzy)
 ``-l team=web``           there is this tag with this value; ``-l team``: there is this tag
 ``@hsm-a``                it lives in this key store
-``state:pending``         its key state begins like this
+``state:pending``         its key state begins like this; several with commas: ``state:disabled,unavail``
 ``is:unhealthy``          it is not as declared, or its key store is away
 ``!`` before any of them  it does not
 ========================  =============================================================================
@@ -95,8 +95,11 @@ def _word(bare: str, word: str, example: str) -> str:
     return bare
 
 
-def _states(start: str, word: str) -> str:
-    found = [state.value for state in KeyState if start and state.value.lower().startswith(start.lower())]
-    if not found:
-        raise InvalidInput(f"{word} fits no key state; there are {', '.join(KeyState)}")
+def _states(starts: str, word: str) -> str:
+    found: list[str] = []
+    for start in starts.lower().split(","):
+        fitting = [state.value for state in KeyState if start and state.value.lower().startswith(start)]
+        if not fitting:
+            raise InvalidInput(f"{word} fits no key state; there are {', '.join(KeyState)}")
+        found += [state for state in fitting if state not in found]
     return ",".join(found)

@@ -175,6 +175,7 @@ VIOLATIONS = {
     "Nobody imports a concrete plugin": ("controlplane/reconcile/_wrong.py", "import plugins.memory"),
     "A PKCS#11 module is loaded in worker processes only": ("plugins/memory/_wrong.py", "import pkcs11"),
     "Rules are pure": ("controlplane/domain/_wrong.py", "import sqlite3"),
+    "The terminal UI does I/O in its feed only": ("tui/widgets/_wrong.py", "import aiohttp"),
     "SQL only in store": ("controlplane/usage/_wrong.py", "import sqlite3"),
 }
 

@@ -46,6 +46,14 @@ def test_the_beginning_of_a_state_stands_for_every_state_that_begins_so() -> Non
     }
 
 
+def test_several_states_stand_for_any_of_them() -> None:
+    (term,) = parse_filter("state:disabled,Pending")
+    assert term.value.split(",")[0] == KeyState.DISABLED
+    assert len(term.value.split(",")) == 4
+    with pytest.raises(InvalidInput):
+        parse_filter("state:disabled,")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -1,0 +1,305 @@
+"""A server with fixed answers, at a fixed time, over a real socket: what the golden screens show.
+
+Only the golden screens use it, because their text must not depend on ids and moments; the journeys have a real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from aiohttp import web
+
+from controlplane.clock import ManualClock
+from controlplane.schema.browse import (
+    Access,
+    Attention,
+    AttentionReason,
+    KeyRow,
+    KeyRows,
+    Summary,
+    UseRates,
+    Verdict,
+)
+from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, synced_word
+from controlplane.schema.events import Event, EventPage, EventReason
+from controlplane.schema.keys import KeySpec, KeyState, KeyUsage, RefusedUse
+from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind
+from controlplane.schema.plans import ObjectPage, ServerInfo
+from tests.controlplane.fakeapi import Answer, FakeApi, answer, problem
+from tests.controlplane.fakeapi import serving as serving_fake
+from tests.controlplane.samples import NOW, READY, SYNCED, condition, deletion, key, key_store, principal
+
+UNREACHABLE = condition(
+    ConditionType.SYNCED,
+    ConditionStatus.FALSE,
+    Reason.STORE_UNREACHABLE,
+    "hsm-b did not answer within 5 s",
+)
+UNREADY = condition(ConditionType.READY, ConditionStatus.FALSE, Reason.UNAVAILABLE)
+GOING = condition(ConditionType.READY, ConditionStatus.FALSE, Reason.PENDING_DELETION)
+
+KEYS = (
+    key("card-pins", key_store="hsm-b", conditions=(UNREACHABLE, UNREADY), aliases=("cards/pins",)),
+    key(
+        "lab-rsa",
+        key_spec=KeySpec.RSA_2048,
+        deletion=deletion(7, timedelta(days=6, hours=23, minutes=35)),
+        aliases=(),
+        conditions=(SYNCED, GOING),
+    ),
+    key(
+        "payments-data",
+        aliases=("payments/data", "payments/cards"),
+        tags={"team": "payments", "data-class": "confidential"},
+        description="Encrypts the data keys of the payments database",
+    ),
+    key("payments-old", deletion=deletion(), aliases=("payments/old",), conditions=(SYNCED, GOING)),
+    key(
+        "release-signing",
+        key_spec=KeySpec.RSA_3072,
+        key_usage=KeyUsage.SIGN_VERIFY,
+        aliases=("platform/release-signing",),
+        tags={"team": "platform"},
+    ),
+    key(
+        "session-cookies",
+        key_spec=KeySpec.HMAC_256,
+        key_usage=KeyUsage.GENERATE_VERIFY_MAC,
+        enabled=False,
+        aliases=("web/session-cookies",),
+        tags={"team": "web"},
+    ),
+)
+REFUSED = (
+    RefusedUse(principal="role/billing", operation="Decrypt", count=12, last_at=NOW - timedelta(minutes=2)),
+    RefusedUse(principal="user/report", operation="GenerateDataKey", count=2, last_at=NOW - timedelta(hours=5)),
+)
+STORES = (
+    key_store("hsm-a", conditions=(condition(ConditionType.CONNECTED, ConditionStatus.TRUE, Reason.CONNECTED), SYNCED)),
+    key_store(
+        "hsm-b",
+        connection=ConnectionState.FAILED,
+        conditions=(
+            condition(ConditionType.CONNECTED, ConditionStatus.FALSE, Reason.STORE_UNREACHABLE, "connection refused"),
+            condition(ConditionType.SYNCED, ConditionStatus.FALSE, Reason.STORE_UNREACHABLE, "connection refused"),
+        ),
+    ),
+)
+STATES = {
+    "card-pins": KeyState.UNAVAILABLE,
+    "lab-rsa": KeyState.PENDING_DELETION,
+    "payments-old": KeyState.PENDING_DELETION,
+    "session-cookies": KeyState.DISABLED,
+}
+
+
+def row(item: Key) -> KeyRow:
+    meta, spec = item.metadata, item.spec
+    refused = REFUSED if meta.name == "payments-old" else ()
+    assert spec.region is not None
+    assert spec.origin is not None
+    return KeyRow(
+        name=meta.name,
+        uid=meta.uid,
+        key_id=item.status.key_id,
+        region=spec.region,
+        state=STATES.get(meta.name, KeyState.ENABLED),
+        condition=synced_word(item.status.conditions, meta.generation),
+        condition_message="",
+        key_spec=spec.key_spec,
+        key_store=spec.key_store,
+        origin=spec.origin,
+        created_at=meta.created_at,
+        version=meta.resource_version,
+        aliases=spec.aliases,
+        tags=spec.tags,
+        spec_set=meta.spec_set,
+        deletion=meta.deletion,
+        refused=sum(use.count for use in refused),
+        refused_last_at=max((use.last_at for use in refused), default=None),
+    )
+
+
+class Canned:
+    """The answers, to be changed by a test before the app asks. ``clock`` is that of the app and of the server."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self.api = api
+        self.clock = ManualClock(NOW.timestamp())
+        self.keys: tuple[Key, ...] = KEYS
+        self.stores: tuple[KeyStore, ...] = STORES
+        self.denied: dict[str, str] = {}
+        self.hold = asyncio.Event()
+        self._install()
+
+    @property
+    def url(self) -> str:
+        return self.api.url
+
+    def fail(self, path: str, detail: str = "the server cannot do this now", status: int = 500) -> None:
+        """Have one path answer a problem."""
+        self.api.answers["GET", path] = problem(status, "Fatal", detail)
+
+    def silence(self, path: str) -> None:
+        """Have one path answer never, as a slow server does."""
+
+        async def wait(request: web.Request) -> web.StreamResponse:
+            await _until_it_leaves(request)
+            raise web.HTTPServiceUnavailable
+
+        self.api.answers["GET", path] = wait
+
+    def _install(self) -> None:
+        answers = self.api.answers
+        info = ServerInfo(
+            server_id="server-1",
+            version="0.1.0",
+            account="000000000000",
+            region="eu-central-1",
+            regions=("eu-central-1",),
+            key_store_types=("standard",),
+            time=NOW,
+        )
+        may = tuple(Verdict(action=f"keystead:{each}", allowed=True) for each in ("Read", "Plan", "Apply"))
+        answers["GET", "/v1/server"] = answer(info)
+        answers["GET", "/v1/access"] = answer(
+            Access(principal="arn:aws:iam::000000000000:user/ana", account="000000000000", may=may)
+        )
+        answers["GET", "/v1/changes"] = self._changes
+        answers["GET", "/v1/search/keys"] = self._search
+        answers["GET", "/v1/summary"] = self._summary
+        answers["GET", "/v1/keystores"] = self._stores
+        answers["GET", "/v1/principals"] = answer(ObjectPage(items=(principal("ci"), principal("web")), next=None))
+        answers["GET", "/v1/events"] = self._events
+        for kind, items in ((Kind.KEY, self.keys), (Kind.KEY_STORE, self.stores)):
+            for item in items:
+                self.object(kind, item)
+
+    def object(self, kind: Kind, item: AnyObject) -> None:
+        name = item.metadata.name
+        path = f"/v1/{'keys' if kind is Kind.KEY else 'keystores'}/{name}"
+        self.api.answers["GET", path] = answer(item)
+        if isinstance(item, Key):
+            refused = REFUSED if name == "payments-old" else ()
+            self.api.answers["GET", f"{path}/refused-uses"] = answer(refused)
+            self.api.answers["GET", f"{path}/actions"] = self._actions
+
+    async def _changes(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b": changes\n\n")
+        await _until_it_leaves(request)
+        return response
+
+    async def _search(self, request: web.Request) -> web.StreamResponse:
+        query = parse_qs(urlsplit(request.raw_path).query)
+        words = query.get("filter", [""])[0].split()
+        rows = [row(each) for each in self.keys]
+        if words and words[0].startswith("state:pendingdeletion"):
+            rows = sorted((each for each in rows if each.deletion is not None), key=lambda each: each.deletion.due_at)  # type: ignore
+            words = words[1:]
+        rows = [each for each in rows if all(word in each.name for word in words)]
+        page = KeyRows(items=tuple(rows), offset=0, matching=len(rows), total=len(self.keys), version=40)
+        return web.json_response(body=msgspec.json.encode(page))
+
+    async def _summary(self, request: web.Request) -> web.StreamResponse:
+        states = dict.fromkeys(KeyState, 0) | {
+            KeyState.ENABLED: 12_102,
+            KeyState.DISABLED: 211,
+            KeyState.PENDING_IMPORT: 23,
+            KeyState.PENDING_DELETION: 9,
+            KeyState.UNAVAILABLE: 86,
+        }
+        attention = (
+            Attention(
+                reason=AttentionReason.USED_WHILE_PENDING_DELETION,
+                kind=Kind.KEY,
+                name="payments-old",
+                message="its use was refused 14 times since its deletion was scheduled",
+                at=NOW - timedelta(minutes=2),
+            ),
+            Attention(
+                reason=AttentionReason.STORE_NOT_CONNECTED,
+                kind=Kind.KEY_STORE,
+                name="hsm-b",
+                message="StoreUnreachable: connection refused",
+                at=NOW - timedelta(minutes=5),
+            ),
+            Attention(
+                reason=AttentionReason.NOT_AS_DECLARED,
+                kind=Kind.KEY,
+                name="card-pins",
+                message="StoreUnreachable: hsm-b did not answer within 5 s",
+                at=NOW - timedelta(minutes=5),
+            ),
+        )
+        allowed = tuple(100 + 37 * (step % 7) + 11 * (step % 13) for step in range(60))
+        refused = tuple(3 if step % 11 == 0 else 0 for step in range(60))
+        summary = Summary(
+            version=40,
+            time=NOW,
+            keys=sum(states.values()),
+            states=states,
+            stores={"hsm-a": 12_300, "hsm-b": 131},
+            attention=attention,
+            attention_total=3,
+            rates=UseRates(seconds=10, allowed=allowed, refused=refused),
+        )
+        return web.json_response(body=msgspec.json.encode(summary))
+
+    async def _stores(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(body=msgspec.json.encode(ObjectPage(items=self.stores, next=None)))
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        uid = parse_qs(urlsplit(request.raw_path).query).get("uid", [""])[0]
+        items: tuple[Event, ...] = ()
+        if uid == "uid-payments-old":
+            about: dict[str, Any] = {"kind": Kind.KEY, "uid": uid, "name": "payments-old"}
+            items = (
+                Event(
+                    version=30,
+                    reason=EventReason.DELETION_SCHEDULED,
+                    message="asked for by user/ana, window 30 days",
+                    first_at=NOW - timedelta(days=24),
+                    last_at=NOW - timedelta(days=24),
+                    **about,
+                ),
+                Event(
+                    version=39,
+                    reason=EventReason.USE_REFUSED,
+                    count=12,
+                    message="role/billing was refused Decrypt: the key is pending deletion",
+                    first_at=NOW - timedelta(days=1),
+                    last_at=NOW - timedelta(minutes=2),
+                    **about,
+                ),
+            )
+        return web.json_response(body=msgspec.json.encode(EventPage(items=items, version=40)))
+
+    async def _actions(self, request: web.Request) -> web.StreamResponse:
+        names = ("enable", "disable", "schedule-deletion", "cancel-deletion", "reconcile")
+        verdicts = [
+            Verdict(action=each, allowed=each not in self.denied, why=self.denied.get(each, "")) for each in names
+        ]
+        return web.json_response(body=msgspec.json.encode(verdicts))
+
+
+async def _until_it_leaves(request: web.Request) -> None:
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - nothing tells it
+        await asyncio.sleep(0.02)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Canned]:
+    with serving_fake() as api:
+        yield Canned(api)
+
+
+__all__ = ["READY", "Answer", "Canned", "serving"]

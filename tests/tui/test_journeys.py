@@ -1,0 +1,295 @@
+"""What people come for, with a real server: find a key, keep one, lose the server and get it back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from tests.harness import Server, document, refusal
+from tests.tui.driving import SMALL, person_at
+
+
+@pytest.fixture
+def team(shared_server: Server) -> str:
+    """Three keys of the test's own: ``-a`` and ``-b`` enabled, ``-p`` protected."""
+    team = f"t-{uuid.uuid4().hex[:8]}"
+    shared_server.apply(
+        team,
+        [
+            *(document("Key", f"{team}-{end}", tags={"team": team}, aliases=[f"{team}/{end}"]) for end in "ab"),
+            document("Key", f"{team}-p", tags={"team": team}, deletion={"windowDays": 30, "protect": True}),
+        ],
+    )
+    return team
+
+
+def spec(server: Server, name: str) -> dict[str, object]:
+    found: dict[str, object] = server.ok("GET", f"/v1/keys/{name}")["spec"]
+    return found
+
+
+def deletion(server: Server, name: str) -> object:
+    return server.ok("GET", f"/v1/keys/{name}")["metadata"].get("deletion")
+
+
+# ---- find ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_found_by_typing_a_part_of_it(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url, size=SMALL) as person:
+        await person.press("2")
+        await person.sees("NAME", "STATE")
+        await person.press("slash")
+        await person.type(f"-l team={team} !-p")
+        await person.sees("2 of ", f"{team}-a", f"{team}-b")
+        await person.press("enter", "enter")
+        await person.sees(f"keys › {team}-a › describe", "Spec set:", "ENCRYPT_DECRYPT")
+        await person.press("y")
+        await person.sees("› yaml", "metadata:")
+        await person.press("escape", "escape")
+        await person.sees("NAME", "STATE")
+
+
+async def test_a_filter_that_means_nothing_says_so_while_it_is_typed(shared_server: Server) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("2", "slash")
+        await person.type("state:gone")
+        await person.sees("fits no key state; there are Creating")
+        await person.press("escape")
+        await person.sees_not("fits no key state")
+
+
+async def test_a_jump_goes_to_a_key_store_and_a_filter_and_back(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"keys @standard /{team}")
+        await person.press("enter")
+        await person.sees(f"keys  /@standard {team}", "3 of ")
+        await person.press("colon")
+        await person.type(f"key {team}-a")
+        await person.press("enter")
+        await person.sees(f"keys › {team}-a")
+        await person.press("left_square_bracket")
+        await person.sees(f"keys  /@standard {team}")
+        await person.press("right_square_bracket")
+        await person.sees(f"keys › {team}-a")
+
+
+async def test_a_jump_to_nowhere_is_told_with_what_there_is(shared_server: Server) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type("kys")
+        await person.sees("did you mean key")
+
+
+async def test_what_happens_elsewhere_shows_by_itself(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"keys /{team}-b")
+        await person.press("enter")
+        await person.sees("● Enabled", "1 of ")
+        shared_server.ok("POST", f"/v1/keys/{team}-b/actions/disable")
+        await person.sees("○ Disabled")
+
+
+# ---- change ----------------------------------------------------------------------------------------------------------
+
+
+async def test_marked_keys_are_disabled_together(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"keys /{team} !-p")
+        await person.press("enter")
+        await person.sees("2 of ")
+        await person.press("space", "space")
+        await person.sees("2 marked")
+        await person.press("x")
+        await person.hears(f"Key {team}-b is disabled.")
+        assert spec(shared_server, f"{team}-a")["enabled"] is False
+        assert spec(shared_server, f"{team}-b")["enabled"] is False
+        await person.press("escape")
+        await person.sees_not("2 marked")
+
+
+async def test_a_deletion_is_scheduled_by_typing_the_alias_and_cancelled_with_one_key(
+    shared_server: Server, team: str
+) -> None:
+    name = f"{team}-a"
+    async with person_at(shared_server.url, size=SMALL) as person:
+        await person.press("colon")
+        await person.type(f"keys /{name}")
+        await person.press("enter")
+        await person.sees("1 of ")
+        await person.press("ctrl+d")
+        await person.sees("Schedule key", "Type its alias")
+        await person.press("enter")  # the focus is on Cancel
+        await person.sees_not("Type its alias")
+        assert deletion(shared_server, name) is None
+
+        await person.press("ctrl+d", "tab")
+        await person.type(f"{team}/wrong")
+        await person.sees("this is not its alias")
+        await person.press(*["backspace"] * 5)
+        await person.type("a")
+        await person.press("enter", "enter")
+        await person.hears(f"Key {name} is scheduled for deletion")
+        assert deletion(shared_server, name) is not None
+        assert refusal(shared_server.kms().encrypt, KeyId=f"alias/{team}/a", Plaintext=b"x").status == 400
+
+        await person.press("5")
+        await person.sees("Who tried to use it", name[:14])
+        await person.press("slash")
+        await person.type(name)
+        await person.press("enter")
+        await person.sees("! 1, last", "29d 23h")
+        await person.press("u")
+        await person.hears(f"The deletion of key {name} is cancelled")
+        assert deletion(shared_server, name) is None
+
+
+async def test_a_protected_key_says_why_it_stays(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"keys /{team}-p")
+        await person.press("enter")
+        await person.sees("1 of ", "(^d delete…)")
+        await person.press("ctrl+d")
+        await person.hears("is protected; lift deletion.protect")
+
+
+async def test_description_and_tags_are_edited(shared_server: Server, team: str) -> None:
+    name = f"{team}-b"
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"key {name}")
+        await person.press("enter")
+        await person.sees("Spec set:")
+        await person.press("e")
+        await person.sees("Description of key")
+        await person.type("For the web")
+        await person.press("enter")
+        await person.hears("has a new description")
+        assert spec(shared_server, name)["description"] == "For the web"
+        await person.press("t")
+        await person.sees("Tags of key")
+        await person.press("end", "enter")
+        await person.type("stage=prod")
+        await person.press("tab", "enter")
+        await person.hears("has new tags")
+        assert spec(shared_server, name)["tags"] == {"team": team, "stage": "prod"}
+
+
+async def test_a_key_is_paused_and_resumed(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"keys /{team}-b")
+        await person.press("enter")
+        await person.sees("1 of ", "p pause")
+        await person.press("p")
+        await person.sees("‖ Paused", "p resume")
+        await person.press("p")
+        await person.sees("✓ Synced", "p pause")
+
+
+async def test_a_read_only_program_changes_nothing_and_says_so(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url, read_only=True) as person:
+        await person.press("colon")
+        await person.type(f"keys /{team}-a")
+        await person.press("enter")
+        text = await person.sees("1 of ", "read-only")
+        assert "disable" not in text
+        await person.press("x")
+        await person.hears("not in a read-only program")
+        assert spec(shared_server, f"{team}-a").get("enabled", True) is True
+
+
+# ---- key stores ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_store_is_disconnected_and_connected_again(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    server.apply("stores", [document("KeyStore", "mem", type="memory"), document("Key", "in-mem", keyStore="mem")])
+    async with person_at(server.url) as person:
+        await person.press("3")
+        await person.sees("mem", "● Connected")
+        await person.press("down" if person.lines[5].startswith("› standard") else "up")
+        await person.sees("› mem")
+        await person.press("ctrl+d")
+        await person.sees("1 key cannot be used")
+        await person.press("tab", "enter")
+        await person.sees("○ Disconnected")
+        await person.press("enter")
+        await person.sees("keys  /@mem", "in-mem", "✗ Unavailable")
+        await person.press("3", "c")
+        await eventually_async(person, server)
+        await person.press("2")
+        await person.sees("● Enabled")
+
+
+async def eventually_async(person, server: Server) -> None:  # type: ignore[no-untyped-def]
+    def connected() -> bool:
+        store = server.ok("GET", "/v1/keystores/mem")
+        return bool(store["status"].get("connection") == "CONNECTED")
+
+    await person.until(connected, "the key store is connected")
+
+
+# ---- the server goes away --------------------------------------------------------------------------------------------
+
+
+async def test_what_is_on_the_screen_outlives_the_server_and_is_live_again_by_itself(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server().start()
+    server.apply("life", [document("Key", "stays")])
+    async with person_at(server.url, size=SMALL) as person:
+        await person.press("2")
+        await person.sees("stays", "● Enabled", "● live")
+        server.kill()
+        await person.sees("stays", "! stale", "Stale since", "What you see stays")
+        await person.press("x")
+        await person.hears("the server is not connected; what you see is stale")
+        server.settings["port"] = server.port
+        server.start()
+        await person.sees("stays", "● live")
+        await person.sees_not("Stale since")
+        server.ok("POST", "/v1/keys/stays/actions/disable")
+        await person.sees("○ Disabled")
+
+
+async def test_a_server_that_is_not_there_yet_is_waited_for(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    port = server.port
+    server.stop()
+    async with person_at(f"http://127.0.0.1:{port}", live=False) as person:
+        await person.sees("◌ connecting", "Not connected yet", "is it running?")
+        server.settings["port"] = port
+        server.start()
+        await person.sees("● live", "Nothing needs a person")
+
+
+async def test_a_token_that_is_refused_is_told_with_what_would_be_right(shared_server: Server) -> None:
+    async with person_at(shared_server.url, token="wrong", live=False) as person:
+        await person.sees("✗ no access", "refuses the token in KEYSTEAD_TOKEN")
+
+
+async def test_help_alone_is_enough_to_cancel_a_deletion(shared_server: Server, team: str) -> None:
+    """A person who has never seen it: ? says which keys to press, and they do what it says."""
+    name = f"{team}-a"
+    shared_server.ok("POST", f"/v1/keys/{name}/actions/schedule-deletion", {"windowDays": 7})
+    async with person_at(shared_server.url, size=SMALL) as person:
+        await person.press("question_mark")
+        text = await person.sees("Cancel a deletion:", "5 (Deletions), choose the key with the arrows, u.")
+        assert "The usual things" in text
+        await person.press("escape", "5")
+        await person.sees(name)
+        for _ in range(30):
+            if f"› {name}" in person.text:
+                break
+            await person.press("down")
+        await person.sees(f"› {name}", "u cancel deletion")
+        await person.press("u")
+        await person.hears(f"The deletion of key {name} is cancelled")
+        assert deletion(shared_server, name) is None

@@ -1,0 +1,182 @@
+"""Every screen as a person sees it, against golden files that are read in review: states and sizes.
+
+``KEYSTEAD_UPDATE_GOLDEN=1`` writes them anew. The server is canned and time stands still, so nothing in them moves.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from textual.color import Color
+from textual.theme import Theme
+
+from tests.tui.canned import Canned
+from tests.tui.driving import LARGE, MIDDLE, SMALL, Person, golden, person_at
+from tui.themes import THEMES
+from tui.widgets.lines import Lines
+
+SCREENS = {
+    "overview": ((), "Needs a person: 3"),
+    "keys": (("2",), "✓ Synced"),
+    "stores": (("3",), "hsm-b"),
+    "deletions": (("5", "down"), "role/billing"),
+    "principals": (("colon", *"principals", "enter"), "ADMINISTRATOR"),
+    "key": (("2", "down", "down", "enter"), "Spec set:"),
+    "key-yaml": (("2", "down", "down", "y"), "metadata:"),
+    "key-events": (("5", "down", "l"), "DeletionScheduled"),
+    "help": (("5", "question_mark"), "The usual things"),
+    "schedule": (("2", "down", "down", "ctrl+d"), "Schedule deletion"),
+    "description": (("2", "down", "down", "e"), "Description of key"),
+    "tags": (("2", "down", "down", "t"), "Tags of key"),
+    "jump": (("2", "colon"), "a section, @store"),
+    "filter": (("2", "slash", *"pay"), "2 of 6"),
+}
+
+
+async def settled(person: Person, canned: Canned) -> None:
+    """Everything that was asked is answered and drawn."""
+    seen = ""
+    calm = 0
+
+    def calmed() -> bool:
+        nonlocal seen, calm
+        text = f"{person.text}\n{len(canned.api.asked)}"
+        calm = calm + 1 if text == seen else 0
+        seen = text
+        return calm >= 8
+
+    await person.until(calmed, "the screen stands still")
+
+
+@pytest.mark.parametrize("name", SCREENS)
+async def test_a_screen_reads_as_its_golden_files_in_every_size(canned: Canned, name: str) -> None:
+    keys, shown = SCREENS[name]
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await open_screen(person, canned, keys, shown)
+        looks(person, canned, name, SMALL)
+        for size in (MIDDLE, LARGE):
+            await person.pilot.resize_terminal(*size)
+            await settled(person, canned)
+            looks(person, canned, name, size)
+
+
+async def open_screen(person: Person, canned: Canned, keys: tuple[str, ...], shown: str) -> None:
+    for key in keys:
+        await settled(person, canned)
+        await person.press(key)
+    await person.until(lambda: shown in person.text, shown)
+    await settled(person, canned)
+
+
+def looks(person: Person, canned: Canned, name: str, size: tuple[int, int]) -> None:
+    address = canned.url.removeprefix("http://")
+    golden(f"{name}-{size[0]}x{size[1]}", person.text.replace(address, "127.0.0.1:8470".ljust(len(address))))
+
+
+# ---- states ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "key"), [("keys", "2"), ("deletions", "5")])
+async def test_an_empty_list_says_what_to_do(canned: Canned, name: str, key: str) -> None:
+    canned.keys = ()
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await open_screen(person, canned, (key,), "No key" if name == "deletions" else "There is no key yet")
+        looks(person, canned, f"{name}-empty", SMALL)
+
+
+async def test_a_filter_that_nothing_matches_says_how_to_leave_it(canned: Canned) -> None:
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await open_screen(person, canned, ("2", "slash", *"zzz", "enter"), "None of 6 keys matches zzz")
+        looks(person, canned, "keys-no-match", SMALL)
+
+
+@pytest.mark.parametrize(("name", "key", "path"), [("keys", "2", "/v1/search/keys"), ("stores", "3", "/v1/keystores")])
+async def test_a_list_that_is_on_its_way_says_so(canned: Canned, name: str, key: str, path: str) -> None:
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await settled(person, canned)
+        canned.silence(path)
+        await open_screen(person, canned, (key,), "Reading")
+        looks(person, canned, f"{name}-loading", SMALL)
+
+
+@pytest.mark.parametrize(("name", "key", "path"), [("keys", "2", "/v1/search/keys"), ("stores", "3", "/v1/keystores")])
+async def test_a_list_that_failed_says_why(canned: Canned, name: str, key: str, path: str) -> None:
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await settled(person, canned)
+        canned.fail(path)
+        await open_screen(person, canned, (key,), "could not be read")
+        looks(person, canned, f"{name}-failed", SMALL)
+
+
+async def test_what_a_policy_denies_is_marked_and_told(canned: Canned) -> None:
+    why = "User: user/ana is not authorized to perform: kms:DisableKey on resource: payments-data"
+    canned.denied = {"disable": why}
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await open_screen(person, canned, ("2", "down", "down"), "(x disable)")
+        looks(person, canned, "keys-denied", SMALL)
+        await person.press("x")
+        await person.hears("is not authorized to perform: kms:DisableKey")
+        await person.press("question_mark")
+        await person.sees("Help: keys")
+        assert why in " ".join(person.app.screen.query_one("#help", Lines).text.split())
+
+
+async def test_without_colour_everything_is_still_said(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR: the same words and symbols, and no colour in any cell."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        await open_screen(person, canned, ("2",), "✓ Synced")
+        looks(person, canned, "keys", SMALL)
+        svg = person.app.export_screenshot()
+        colours = set(re.findall(r"#[0-9a-f]{6}\b", svg))
+        shades = {colour for colour in colours if len({colour[1:3], colour[3:5], colour[5:7]}) == 1}
+        window = {"#ff5f57", "#febc2e", "#28c840", "#c5c8c6"}  # of the picture, not of the terminal
+        assert colours - window == shades, "there is a colour"
+
+
+async def test_the_themes_follow_one_another(canned: Canned) -> None:
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        seen = []
+        for _ in THEMES:
+            seen.append(person.app.theme)
+            await person.press("ctrl+t")
+        assert seen == [theme.name for theme in THEMES]
+        assert person.app.theme == seen[0]
+
+
+async def test_the_palette_lists_what_can_be_done_here(canned: Canned) -> None:
+    async with person_at(canned.url, size=MIDDLE, clock=canned.clock) as person:
+        await open_screen(person, canned, ("5",), "payments-old")
+        await person.press("ctrl+p")
+        await person.type("cancel del")
+        await person.sees("cancel deletion  (u)", "Keep a key that is about to be deleted")
+        await person.press("escape")
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+def test_text_can_be_read_on_every_theme(theme: Theme) -> None:
+    """WCAG 2: a contrast of 4.5 to 1 for text; 7 to 1 in the theme of high contrast."""
+    least = 7.0 if theme.name.endswith("contrast") else 4.5
+    assert theme.background is not None
+    assert theme.panel is not None
+    texts = (theme.foreground, theme.success, theme.warning, theme.error, theme.primary, theme.variables["muted"])
+    for text in texts:
+        assert text is not None
+        for ground in (theme.background, theme.panel, theme.variables["cursor"]):
+            if text == theme.variables["muted"] and ground == theme.variables["cursor"]:
+                continue
+            ratio = contrast(Color.parse(text), Color.parse(ground))
+            assert ratio >= (least if ground == theme.background else 3.0), f"{text} on {ground}: {ratio:.1f}"
+
+
+def contrast(one: Color, other: Color) -> float:
+    def luminance(color: Color) -> float:
+        def part(value: int) -> float:
+            share = value / 255
+            return share / 12.92 if share <= 0.03928 else float(((share + 0.055) / 1.055) ** 2.4)
+
+        return 0.2126 * part(color.r) + 0.7152 * part(color.g) + 0.0722 * part(color.b)
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)

@@ -1,0 +1,231 @@
+"""The terminal UI: sections as modes, one feed, one table of actions.
+
+Who calls it: ``keystead tui`` through :mod:`tui.run`, and tests. Guarantees: no widget waits for the server (the feed's
+workers do), so keys are answered while a request is on its way; what was shown stays when the server goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from textual.app import App
+from textual.binding import Binding
+from textual.screen import Screen
+
+from controlplane.client import Client
+from controlplane.clock import Clock
+from controlplane.errors import InvalidInput
+from controlplane.report import printable
+from controlplane.schema.meta import Kind
+from tui.actions import SECTIONS
+from tui.feed.feed import Feed
+from tui.feed.messages import Link, Outcome, Standing
+from tui.jump import KINDS, Jump, parse_jump, places
+from tui.palette import Commands
+from tui.screens.base import Framed
+from tui.screens.deletions import DeletionsScreen
+from tui.screens.help import HelpScreen
+from tui.screens.keys import KeysScreen
+from tui.screens.objects import ObjectScreen, PrincipalsScreen, StoresScreen
+from tui.screens.overview import OverviewScreen
+from tui.telling import told
+from tui.themes import DARK, THEMES
+
+HISTORY: Final = 50
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where one can come back to."""
+
+    section: str
+    filter: str | None = None
+    kind: Kind | None = None
+    name: str | None = None
+
+
+class KeysteadApp(App[None]):
+    """See the module. ``connect`` makes the client of the server at ``url``."""
+
+    TITLE = "Keystead"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    BINDINGS: ClassVar[list[Any]] = [Binding("ctrl+q", "quit", show=False, priority=True)]
+    COMMANDS = {Commands}  # noqa: RUF012 - as Textual has it
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "overview": OverviewScreen,
+        "keys": KeysScreen,
+        "stores": StoresScreen,
+        "deletions": DeletionsScreen,
+        "principals": PrincipalsScreen,
+    }
+    DEFAULT_MODE = "overview"
+
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        url: str,
+        *,
+        read_only: bool = False,
+        clock: Clock | None = None,
+        theme: str = DARK.name,
+    ) -> None:
+        super().__init__()
+        self.read_only = read_only
+        self.address = urlsplit(url).netloc or url
+        self.feed = Feed(self, connect, clock or Clock())
+        self._earlier: list[Place] = []
+        self._later: list[Place] = []
+        for each in THEMES:
+            self.register_theme(each)
+        self.theme = theme
+        self.animation_level = "none"  # a terminal may be far away
+
+    def on_mount(self) -> None:
+        self.feed.start()
+
+    # ---- what screens read -----------------------------------------------------------------------------------------
+
+    @property
+    def link(self) -> Link:
+        return self.feed.link
+
+    def now(self) -> datetime:
+        """The server's time."""
+        return self.feed.now()
+
+    def on_link_changed(self) -> None:
+        if isinstance(self.screen, Framed):
+            self.screen.update_frame()
+
+    # ---- telling ---------------------------------------------------------------------------------------------------
+
+    def say(self, text: str, *, wrong: bool = False, bad: bool = False) -> None:
+        """A sentence that goes away by itself."""
+        severity = "error" if bad else "warning" if wrong else "information"
+        self.notify(printable(text), severity=severity, timeout=8 if wrong or bad else 5, markup=False)  # type: ignore[arg-type]
+
+    def tell(self, outcome: Outcome) -> None:
+        """How an order ended."""
+        text, bad = told(outcome, self.now())
+        self.say(text, bad=bad)
+
+    # ---- going -----------------------------------------------------------------------------------------------------
+
+    def do(self, name: str) -> None:
+        """An action that is the same on every screen."""
+        if name.startswith("go-"):
+            self.go(name.removeprefix("go-"))
+            return
+        {
+            "jump": self._open_jump,
+            "back": self._back,
+            "earlier": self._go_earlier,
+            "later": self._go_later,
+            "last": self._go_last,
+            "help": self._help,
+            "palette": self.action_command_palette,
+            "theme": self._next_theme,
+            "quit": self.exit,
+        }[name]()
+
+    def go(self, section: str, filter: str | None = None, name: str | None = None) -> None:
+        """Show a section, with a filter, or one object of it."""
+        self._remember()
+        self._show(Place(section, filter, KINDS.get(section) if name else None, name))
+
+    def open(self, kind: Kind, name: str, view: str = "describe") -> None:
+        """Show one object on top of where we are."""
+        self._remember()
+        self.push_screen(ObjectScreen(kind, name, view))
+
+    def jump(self, text: str) -> None:
+        """Go where a jump says. Raises nothing: what is wrong was told while it was typed."""
+        try:
+            wanted: Jump = parse_jump(text)
+        except InvalidInput as error:
+            self.say(error.message, wrong=True)
+            return
+        if wanted.command:
+            self.do(wanted.command)
+        else:
+            self.go(wanted.section, wanted.filter, wanted.name)
+
+    def _show(self, place: Place) -> None:
+        if place.section != self.current_mode:
+            self.switch_mode(place.section)
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        base = self.screen_stack[0]
+        if place.filter is not None and isinstance(base, Framed):
+            base.filtered(place.filter)
+        if place.kind is not None and place.name is not None:
+            self.push_screen(ObjectScreen(place.kind, place.name))
+
+    def _place(self) -> Place:
+        base, top = self.screen_stack[0], self.screen
+        filter_text = getattr(base, "filter", None)
+        if isinstance(top, ObjectScreen):
+            return Place(self.current_mode, filter_text, top.kind, top.object_name)
+        return Place(self.current_mode, filter_text)
+
+    def _remember(self) -> None:
+        self._earlier = [*self._earlier, self._place()][-HISTORY:]
+        self._later = []
+
+    def _go_earlier(self) -> None:
+        if not self._earlier:
+            self.say("there is nothing earlier")
+            return
+        self._later.append(self._place())
+        self._show(self._earlier.pop())
+
+    def _go_later(self) -> None:
+        if not self._later:
+            self.say("there is nothing later")
+            return
+        self._earlier.append(self._place())
+        self._show(self._later.pop())
+
+    def _go_last(self) -> None:
+        if self._earlier:
+            here, there = self._place(), self._earlier.pop()
+            self._earlier.append(here)
+            self._show(there)
+
+    def _back(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def _help(self) -> None:
+        if isinstance(self.screen, Framed):
+            self.push_screen(HelpScreen(self.screen))
+
+    def _open_jump(self) -> None:
+        screen = self.screen
+        if isinstance(screen, Framed):
+            names = [*places(), *(f"{word} {name}" for word, name in self.known_names())]
+            screen.prompt.open(
+                "jump",
+                ":",
+                "",
+                "a section, @store, /filter, or a section and a name: key payments-data",
+                check=parse_jump,
+                suggestions=names,
+            )
+
+    def known_names(self) -> list[tuple[str, str]]:
+        """Objects whose names completion may offer: those on the screen."""
+        return []
+
+    def _next_theme(self) -> None:
+        names = [theme.name for theme in THEMES]
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
+        self.say(f"theme {self.theme}")
+
+
+__all__ = ["SECTIONS", "KeysteadApp", "Standing"]

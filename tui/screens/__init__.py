@@ -1,0 +1,1 @@
+"""The screens: one for each section, the object screen, and dialogs."""
