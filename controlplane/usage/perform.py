@@ -10,7 +10,7 @@ pending deletion is counted on its key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Literal, TypeVar
 
@@ -142,6 +142,22 @@ class Usage:
         await self._allowed(request, resource, started, reason)
         return answer
 
+    async def on_objects(
+        self, request: Request, names: Sequence[str], work: Callable[[], Awaitable[T]], resource: str
+    ) -> T:
+        """Perform ``work`` that changes several declared objects (``Key/payments``). Each has to be allowed; without
+        any, ``resource`` has to be, which stands for them all in the audit record."""
+        started = perf_counter()
+        try:
+            # Beside the event loop: a plan can have 100,000 objects, and policies are evaluated anywhere.
+            reason = await asyncio.to_thread(self._authorise_all, request, names or (resource,))
+            answer = await work()
+        except (Exception, asyncio.CancelledError) as error:
+            await self._refused(request, None, resource, error, started)
+            raise
+        await self._allowed(request, resource, started, reason)
+        return answer
+
     async def on_role(self, request: Request, role: Principal, work: Callable[[], Awaitable[T]]) -> T:
         """Perform ``work`` that a role's trust policy decides about (AssumeRole)."""
         started, arn = perf_counter(), role.status.arn
@@ -223,6 +239,12 @@ class Usage:
         """Why the request is allowed. Raises :class:`AccessDenied`."""
         decision = self._authoriser.decide(request, record.key if record else None, resource)
         return self._verdict(request, decision, record.arn if record else resource)
+
+    def _authorise_all(self, request: Request, resources: Sequence[str]) -> str:
+        reason = ""
+        for resource in resources:
+            reason = self._authorise(request, None, resource)
+        return reason
 
     @staticmethod
     def _verdict(request: Request, decision: Decision, on: str) -> str:

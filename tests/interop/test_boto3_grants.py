@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ACCOUNT, OTHER_REGION, REGION, Server, refusal
+from tests.harness import ACCOUNT, OTHER_REGION, REGION, Person, Server, refusal
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
 USER = f"arn:aws:iam::{ACCOUNT}:user/alice"
@@ -228,3 +229,192 @@ def test_grants_survive_a_restart(private_server: Server) -> None:
     kms = private_server.kms()
     assert [each["GrantId"] for each in listed(kms, key)] == [made["GrantId"]]
     kms.retire_grant(GrantToken=made["GrantToken"])
+
+
+# ---- what a grant gives ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody(shared_server: Server) -> Person:
+    """A user without any policy."""
+    return shared_server.person(f"p-{uuid.uuid4()}")
+
+
+def test_a_grant_gives_its_grantee_what_it_lists_at_once_and_takes_it_back_at_once(
+    shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person
+) -> None:
+    theirs, key_id = shared_server.kms_of(nobody), key["KeyId"]
+    assert refusal(theirs.encrypt, KeyId=key_id, Plaintext=b"x").type == "AccessDeniedException"
+    made = kms.create_grant(KeyId=key_id, GranteePrincipal=nobody.arn, Operations=["Encrypt", "DescribeKey"])
+    blob = theirs.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
+    assert theirs.describe_key(KeyId=key_id)["KeyMetadata"]["Arn"] == key["Arn"]
+    for call, more in (
+        (theirs.decrypt, {"CiphertextBlob": blob}),
+        (theirs.generate_data_key, {"KeyId": key_id, "KeySpec": "AES_256"}),
+        (theirs.list_grants, {"KeyId": key_id}),
+        (theirs.revoke_grant, {"KeyId": key_id, "GrantId": made["GrantId"]}),
+        (theirs.retire_grant, {"GrantToken": made["GrantToken"]}),
+        (theirs.put_key_policy, {"KeyId": key_id, "Policy": "{}"}),
+        (theirs.create_grant, {"KeyId": key_id, "GranteePrincipal": nobody.arn, "Operations": ["Decrypt"]}),
+    ):
+        assert refusal(call, **more).type == "AccessDeniedException"
+    other = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert refusal(theirs.encrypt, KeyId=other, Plaintext=b"x").type == "AccessDeniedException"
+    kms.revoke_grant(KeyId=key_id, GrantId=made["GrantId"])
+    assert refusal(theirs.encrypt, KeyId=key_id, Plaintext=b"x").type == "AccessDeniedException"
+
+
+def test_re_encrypt_takes_a_grant_on_each_key(
+    shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person
+) -> None:
+    theirs, other = shared_server.kms_of(nobody), kms.create_key()["KeyMetadata"]["KeyId"]
+    blob = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
+    asked = {"CiphertextBlob": blob, "DestinationKeyId": other}
+    kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=nobody.arn, Operations=["ReEncryptFrom"])
+    assert refusal(theirs.re_encrypt, **asked).type == "AccessDeniedException"
+    made = kms.create_grant(KeyId=other, GranteePrincipal=nobody.arn, Operations=["ReEncryptTo"])
+    theirs.re_encrypt(**asked)
+    kms.revoke_grant(KeyId=other, GrantId=made["GrantId"])
+    assert refusal(theirs.re_encrypt, **asked).type == "AccessDeniedException"
+
+
+@pytest.mark.parametrize("member", ["EncryptionContextEquals", "EncryptionContextSubset"])
+def test_a_constraint_is_held_to_the_context_of_the_request(
+    shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person, member: str
+) -> None:
+    theirs, key_id = shared_server.kms_of(nobody), key["KeyId"]
+    kms.create_grant(
+        KeyId=key_id,
+        GranteePrincipal=nobody.arn,
+        Operations=["Encrypt", "Decrypt", "GenerateDataKey", "DescribeKey"],
+        Constraints={member: {"app": "billing"}},
+    )
+    theirs.describe_key(KeyId=key_id)
+    more = {"app": "billing", "more": "x"}
+    for context, allowed in (
+        ({"app": "billing"}, True),
+        (more, member == "EncryptionContextSubset"),
+        ({}, False),
+        ({"app": "Billing"}, False),
+        ({"App": "billing"}, False),
+        ({"app": "billing "}, False),
+        ({"аpp": "billing"}, False),  # a Cyrillic letter
+    ):
+        blob = kms.encrypt(KeyId=key_id, Plaintext=b"x", EncryptionContext=context)["CiphertextBlob"]
+        calls = (
+            (theirs.encrypt, {"KeyId": key_id, "Plaintext": b"x"}),
+            (theirs.decrypt, {"CiphertextBlob": blob}),
+            (theirs.generate_data_key, {"KeyId": key_id, "KeySpec": "AES_256"}),
+        )
+        for call, asked in calls:
+            if allowed:
+                call(**asked, EncryptionContext=context)
+            else:
+                assert refusal(call, **asked, EncryptionContext=context).type == "AccessDeniedException", context
+
+
+def test_no_grant_helps_against_a_deny(shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person) -> None:
+    theirs, key_id = shared_server.kms_of(nobody), key["KeyId"]
+    kms.create_grant(KeyId=key_id, GranteePrincipal=nobody.arn, Operations=["Encrypt"])
+    theirs.encrypt(KeyId=key_id, Plaintext=b"x")
+    allow = {"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"}
+    deny = {**allow, "Effect": "Deny", "Principal": {"AWS": nobody.arn}, "Action": "kms:Enc*"}
+    kms.put_key_policy(KeyId=key_id, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow, deny]}))
+    assert refusal(theirs.encrypt, KeyId=key_id, Plaintext=b"x").type == "AccessDeniedException"
+
+
+def test_a_grantee_who_may_create_grants_gives_no_more_than_it_has(
+    shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person
+) -> None:
+    theirs, key_id = shared_server.kms_of(nobody), key["KeyId"]
+    friend = shared_server.person(f"p-{uuid.uuid4()}")
+    context = {"app": "billing"}
+    kms.create_grant(
+        KeyId=key_id,
+        GranteePrincipal=nobody.arn,
+        Operations=["CreateGrant", "Encrypt", "RetireGrant"],
+        Constraints={"EncryptionContextSubset": context},
+    )
+    asked = {"KeyId": key_id, "GranteePrincipal": friend.arn, "Operations": ["Encrypt"]}
+    narrow = {"Constraints": {"EncryptionContextSubset": {**context, "more": "x"}}}
+    for wider in (
+        asked,
+        {**asked, "Constraints": {"EncryptionContextSubset": {"app": "other"}}},
+        {**asked, **narrow, "Operations": ["Encrypt", "Decrypt"]},
+    ):
+        assert refusal(theirs.create_grant, **wider).type == "AccessDeniedException"
+    child = theirs.create_grant(**asked, **narrow)
+    friends = shared_server.kms_of(friend)
+    friends.encrypt(KeyId=key_id, Plaintext=b"x", EncryptionContext={**context, "more": "x"})
+    assert refusal(friends.encrypt, KeyId=key_id, Plaintext=b"x", EncryptionContext=context).type == (
+        "AccessDeniedException"
+    )
+    assert refusal(theirs.retire_grant, GrantToken=child["GrantToken"]).type == "AccessDeniedException", "not its own"
+
+
+def test_who_may_retire_a_grant(shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person) -> None:
+    theirs, key_id = shared_server.kms_of(nobody), key["KeyId"]
+    asked = {"KeyId": key_id, "GranteePrincipal": ROLE, "Operations": ["Decrypt"]}
+    strange = kms.create_grant(**asked)
+    ids = {"KeyId": key_id, "GrantId": strange["GrantId"]}
+    assert refusal(theirs.retire_grant, **ids).type == "AccessDeniedException"
+    assert refusal(theirs.retire_grant, **{**ids, "GrantId": NONE}).type == "AccessDeniedException", "no hint either"
+    theirs.retire_grant(GrantToken=kms.create_grant(**asked, RetiringPrincipal=nobody.arn)["GrantToken"])
+    own = {**asked, "GranteePrincipal": nobody.arn, "Operations": ["Encrypt", "RetireGrant"]}
+    theirs.retire_grant(KeyId=key_id, GrantId=kms.create_grant(**own)["GrantId"])
+    may = {"Effect": "Allow", "Action": "kms:RetireGrant", "Resource": key["Arn"]}
+    delegate = shared_server.person(f"p-{uuid.uuid4()}", may)
+    shared_server.kms_of(delegate).retire_grant(**ids)
+    assert listed(kms, key) == []
+
+
+def test_a_policy_can_limit_which_grants_are_made(
+    shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person
+) -> None:
+    limits = {
+        "StringEquals": {"kms:GrantConstraintType": "EncryptionContextSubset", "kms:GranteePrincipal": nobody.arn},
+        "ForAllValues:StringEquals": {"kms:GrantOperations": ["Encrypt", "DescribeKey"]},
+        "Bool": {"kms:GrantIsForAWSResource": "false"},
+        "StringLike": {"kms:EncryptionContext:app": "b*"},
+    }
+    may = {"Effect": "Allow", "Action": "kms:CreateGrant", "Resource": "*", "Condition": limits}
+    giver = shared_server.kms_of(shared_server.person(f"p-{uuid.uuid4()}", may))
+    good = {
+        "KeyId": key["KeyId"],
+        "GranteePrincipal": nobody.arn,
+        "Operations": ["Encrypt"],
+        "Constraints": {"EncryptionContextSubset": {"app": "billing"}},
+    }
+    giver.create_grant(**good)
+    for wrong in (
+        {"GranteePrincipal": ROLE},
+        {"Operations": ["Encrypt", "Decrypt"]},
+        {"Constraints": {"EncryptionContextEquals": {"app": "billing"}}},
+        {"Constraints": {"EncryptionContextSubset": {"app": "other"}}},
+    ):
+        assert refusal(giver.create_grant, **{**good, **wrong}).type == "AccessDeniedException", wrong
+    del good["Constraints"]
+    assert refusal(giver.create_grant, **good).type == "AccessDeniedException"
+
+
+def test_the_retiring_principal_is_what_list_retirable_grants_is_allowed_on(
+    shared_server: Server, kms: Any, key: dict[str, Any], nobody: Person
+) -> None:
+    may = {"Effect": "Allow", "Action": "kms:ListRetirableGrants", "Resource": nobody.arn}
+    asker = shared_server.kms_of(shared_server.person(f"p-{uuid.uuid4()}", may))
+    kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=ROLE, Operations=["Decrypt"], RetiringPrincipal=nobody.arn)
+    assert len(asker.list_retirable_grants(RetiringPrincipal=nobody.arn)["Grants"]) == 1
+    assert refusal(asker.list_retirable_grants, RetiringPrincipal=ROLE).type == "AccessDeniedException"
+
+
+def test_the_audit_says_which_grant_allowed(private_server: Server) -> None:
+    kms, nobody = private_server.kms(), private_server.person("p")
+    key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+    made = kms.create_grant(KeyId=key_id, GranteePrincipal=nobody.arn, Operations=["Encrypt"])
+    private_server.kms_of(nobody).encrypt(KeyId=key_id, Plaintext=b"x")
+    refusal(private_server.kms_of(nobody).decrypt, CiphertextBlob=b"x" * 100, KeyId=key_id)
+    lines = b"".join(each.read_bytes() for each in private_server.directory.rglob("*.jsonl")).decode()
+    records = [json.loads(line)["record"] for line in lines.splitlines()]
+    of_theirs = {each["operation"]: each for each in records if each.get("principal") == nobody.arn}
+    assert of_theirs["Encrypt"]["reason"] == f"allowed by grant {made['GrantId']}"
+    assert (of_theirs["Decrypt"]["decision"], of_theirs["Decrypt"]["reason"]) == ("denied", "no statement allows it")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ACCESS_KEY_ID, REGION, ROOT, SECRET, Server
+from tests.harness import ACCESS_KEY_ID, ACCOUNT, REGION, ROOT, SECRET, Server, document
 
 PROGRAMS = ROOT / ".venv" / "clients"
 HERE = Path(__file__).parent / "clients"
@@ -64,6 +64,29 @@ def run(
 def aws(environment: dict[str, str], *arguments: str) -> Any:
     done = run(str(PROGRAMS / "bin" / "aws"), "kms", *arguments, "--output", "json", environment=environment)
     return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def test_the_aws_cli_knows_who_it_is_and_takes_a_role(environment: dict[str, str], shared_server: Server) -> None:
+    def sts(*arguments: str, **more: str) -> Any:
+        at = {**environment, "AWS_ENDPOINT_URL_STS": shared_server.url, **more}
+        done = run(str(PROGRAMS / "bin" / "aws"), "sts", *arguments, "--output", "json", environment=at)
+        return json.loads(done.stdout)
+
+    assert sts("get-caller-identity")["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/admin"
+    name = f"r-{uuid.uuid4()}"
+    statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+    trust = {"document": json.dumps({"Version": "2012-10-17", "Statement": [statement]})}
+    shared_server.ok("PUT", f"/v1/principals/{name}", document("Principal", name, type="role", trustPolicy=trust))
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
+    taken = sts("assume-role", "--role-arn", arn, "--role-session-name", "cli")
+    key = taken["Credentials"]
+    who = sts(
+        "get-caller-identity",
+        AWS_ACCESS_KEY_ID=key["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
+        AWS_SESSION_TOKEN=key["SessionToken"],
+    )
+    assert who["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/cli"
 
 
 def test_the_aws_cli_makes_uses_and_schedules_a_key(environment: dict[str, str], tmp_path: Path) -> None:

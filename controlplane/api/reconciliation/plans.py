@@ -89,7 +89,10 @@ class PlansController(Controller):
 
     @post("/plans/{plan_id:str}/apply", operation_id="ApplyPlan", status_code=200, responses=REFUSALS)
     async def apply(self, request: ApiRequest, services: Services, plan_id: str) -> Applied:
-        """Write a plan's desired state, all of it or nothing; the reconciler goes on from there."""
+        """Write a plan's desired state, all of it or nothing; the reconciler goes on from there.
+
+        ``keystead:Apply`` is asked for each object that the plan changes, as ``Key/payments``.
+        """
         caller = request.user
 
         async def work() -> Applied:
@@ -99,7 +102,10 @@ class PlansController(Controller):
                 )
             )
 
-        return await services.usage.on_account(_asked(request, "ApplyPlan", "keystead:Apply"), work)
+        plan = await services.database.scan(lambda tx: apply.load(tx, plan_id))
+        names = [f"{change.kind}/{change.name}" for change in plan.changes]
+        asked = _asked(request, "ApplyPlan", "keystead:Apply")
+        return await services.usage.on_objects(asked, names, work, f"SpecSet/{plan.spec_set}")
 
     @get("/spec-sets/{spec_set:str}/progress", operation_id="GetProgress", responses=REFUSALS)
     async def progress(self, request: ApiRequest, services: Services, spec_set: str) -> Progress:

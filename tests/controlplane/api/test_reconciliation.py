@@ -168,6 +168,35 @@ def test_a_principal_gets_what_its_policies_allow_and_no_more(staff: Staffed) ->
     assert "of-nobody" not in {each["metadata"]["name"] for each in staffed.ok("GET", "/v1/keys")["items"]}
 
 
+def test_an_apply_needs_permission_for_every_object_that_it_changes(staff: Staffed) -> None:
+    server, _ = staff
+    may = {"Effect": "Allow", "Action": "keystead:Apply", "Resource": ["Key/pay-*", "SpecSet/*"]}
+    team = server.person("team", may, {"Effect": "Allow", "Action": "keystead:Plan", "Resource": "*"})
+
+    def apply(*documents: dict[str, Any]) -> Answer:
+        plan = server.ok("POST", "/v1/plans", {"specSet": "team", "documents": documents}, token=team.token)
+        return server.rest("POST", f"/v1/plans/{plan['id']}/apply", {}, token=team.token)
+
+    own = document("Key", "pay-1")
+    assert apply(own).status == 200
+    assert apply(own).status == 200, "nothing to change"
+    for more in (
+        document("Key", "other"),
+        document("Principal", "team-admin", administrator=True),
+        document("KeyStore", "s", type="memory"),
+    ):
+        found = problem(apply(own, more), 403, "AccessDenied")
+        assert f"keystead:Apply on resource: {more['kind']}/{more['metadata']['name']}" in found["detail"]
+        problem(server.rest("GET", f"/v1/{PLURAL[more['kind']]}/{more['metadata']['name']}"), 404, "NotFound")
+    assert apply(own, document("Key", "pay-2")).status == 200
+    # what leaves the set is changed, too
+    server.ok("PUT", "/v1/principals/team", document("Principal", "team", policies=allowing("keystead:Plan")))
+    problem(apply(own), 403, "AccessDenied")
+
+
+PLURAL = {"Key": "keys", "Principal": "principals", "KeyStore": "keystores"}
+
+
 def test_a_removed_principal_stops_working_at_once(staff: Staffed) -> None:
     staffed, tokens = staff
     assert staffed.rest("GET", "/v1/keys", token=tokens["reader"]).status == 200
@@ -520,6 +549,7 @@ def test_a_plan_is_shown_kept_applied_once_and_then_empty(shared_server: Server)
         "expiresAt",
         "changes",
         "counts",
+        "waiting",
     }
     assert plan["counts"] == {
         "create": 1,
@@ -937,7 +967,15 @@ def test_the_openapi_document_says_which_bodies_are_taken(shared_server: Server)
         for operation in operations.values()
         if "requestBody" in operation
     }
-    assert bodies.keys() == {"MakePlan", "PutObject", "ActOnKey", "UpdateAccessKey", "CreateToken"}
+    assert bodies.keys() == {
+        "MakePlan",
+        "PutObject",
+        "ActOnKey",
+        "UpdateAccessKey",
+        "CreateToken",
+        "IssueImportParameters",
+        "ImportMaterial",
+    }
     assert bodies["MakePlan"]["required"] == ["specSet", "documents"]
     assert bodies["PutObject"]["required"] == ["apiVersion", "kind", "metadata", "spec"]
     assert bodies["ActOnKey"]["properties"]["windowDays"]["minimum"] == 7

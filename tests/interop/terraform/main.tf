@@ -11,11 +11,10 @@ variable "team" { default = "payments" }
 variable "days" { default = 100 }
 variable "who" { default = "admin" }
 
+# Asks STS who it is before anything else.
 provider "aws" {
-  region                      = "us-east-1"
-  skip_credentials_validation = true
-  skip_requesting_account_id  = true
-  skip_metadata_api_check     = true
+  region                  = "us-east-1"
+  skip_metadata_api_check = true
   endpoints {
     kms = var.endpoint
     sts = var.endpoint
