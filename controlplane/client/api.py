@@ -13,7 +13,7 @@ import msgspec
 from controlplane.audit.records import AuditEntry, AuditPage, Decision
 from controlplane.client.addresses import is_reference, segment
 from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
-from controlplane.schema.browse import Access, KeyRows, KeySort, Summary, Verdict
+from controlplane.schema.browse import Access, KeyAbout, KeyRows, KeySort, Summary, Verdict
 from controlplane.schema.credentials import (
     AccessKeyChange,
     AccessKeyInfo,
@@ -178,6 +178,10 @@ class Client(Connection):
     async def access(self) -> Access:
         """Who the caller is, and what it may do on the account."""
         return await self._ask("GET", "/v1/access", Access)
+
+    async def key_about(self, name: str) -> KeyAbout:
+        """What goes with a key: actions, refused uses, grants, the keys that share its key id, its last use."""
+        return await self._ask("GET", f"/v1/keys/{segment(await self._plain_name(name))}/about", KeyAbout)
 
     async def key_actions(self, name: str) -> list[Verdict]:
         """What the caller may do with a key now, and why not."""

@@ -1,8 +1,8 @@
 """Looking over many keys: rows of a list, counts, what needs a person, what a caller may do.
 
-What the reconciliation API answers to ``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access`` and
-``/v1/keys/{name}/actions``. A row is what a list shows of a key; the whole key, its policy included, is one request
-further.
+What the reconciliation API answers to ``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access``,
+``/v1/keys/{name}/about`` and ``/v1/keys/{name}/actions``. A row is what a list shows of a key; the whole key, its
+policy included, is one request further.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from enum import StrEnum
 import msgspec
 
 from controlplane.schema.base import Frozen
-from controlplane.schema.keys import KeySpec, KeyState, Origin
+from controlplane.schema.grants import Grant
+from controlplane.schema.keys import KeySpec, KeyState, Origin, RefusedUse
 from controlplane.schema.meta import DeletionRequest, Kind
 
 
@@ -27,6 +28,8 @@ class KeySort(StrEnum):
     CREATED = "created"
     DUE = "due"
     """When its deletion is due; keys that stay come last."""
+    EXPIRES = "expires"
+    """When imported material expires; keys whose material does not come last."""
     CONDITION = "condition"
 
 
@@ -124,6 +127,35 @@ class Verdict(Frozen, omit_defaults=False):
     action: str
     allowed: bool
     why: str = ""
+
+
+class LastUse(Frozen):
+    """The last successful cryptographic operation with a key."""
+
+    operation: str
+    at: datetime
+
+
+class Related(Frozen):
+    """A key that shares a key id: the primary key or a replica of a multi-Region key."""
+
+    name: str
+    region: str
+    primary: bool
+    state: KeyState
+
+
+class KeyAbout(Frozen, omit_defaults=False):
+    """What goes with a key and is not part of it."""
+
+    state: KeyState
+    actions: tuple[Verdict, ...]
+    refused: tuple[RefusedUse, ...]
+    grants: tuple[Grant, ...]
+    """The first ones, by when they were made."""
+    grants_more: bool
+    related: tuple[Related, ...]
+    last_use: LastUse | None
 
 
 class Access(Frozen, omit_defaults=False):

@@ -9,6 +9,7 @@ Terms are separated by spaces and all have to hold:
 ``-l team=web``           there is this tag with this value; ``-l team``: there is this tag
 ``@hsm-a``                it lives in this key store
 ``state:pending``         its key state begins like this; several with commas: ``state:disabled,unavail``
+``origin:external``       its material comes from there (it begins like this)
 ``is:unhealthy``          it is not as declared, or its key store is away
 ``!`` before any of them  it does not
 ========================  =============================================================================
@@ -23,7 +24,7 @@ from typing import Final
 import msgspec
 
 from controlplane.errors import InvalidInput
-from controlplane.schema.keys import KeyState
+from controlplane.schema.keys import KeyState, Origin
 
 MAX_TERMS: Final = 16
 MAX_LENGTH: Final = 1_000
@@ -37,6 +38,8 @@ class TermKind(StrEnum):
     STORE = "store"
     STATE = "state"
     """``value`` is the name of one key state or of several, separated by commas."""
+    ORIGIN = "origin"
+    """Like ``state``."""
     UNHEALTHY = "unhealthy"
 
 
@@ -80,7 +83,9 @@ def _terms(words: list[str]) -> Iterator[Term]:
         elif bare.startswith("@"):
             yield Term(TermKind.STORE, _word(bare[1:], word, "@hsm-a").lower(), inverse)
         elif bare.lower().startswith("state:"):
-            yield Term(TermKind.STATE, _states(bare[6:], word), inverse)
+            yield Term(TermKind.STATE, _members(KeyState, "key state", bare[6:], word), inverse)
+        elif bare.lower().startswith("origin:"):
+            yield Term(TermKind.ORIGIN, _members(Origin, "origin", bare[7:], word), inverse)
         elif bare.lower().startswith("is:"):
             if bare[3:].lower() != "unhealthy":
                 raise InvalidInput(f"{word} is not known; there is is:unhealthy")
@@ -95,11 +100,12 @@ def _word(bare: str, word: str, example: str) -> str:
     return bare
 
 
-def _states(starts: str, word: str) -> str:
+def _members(of: type[StrEnum], noun: str, starts: str, word: str) -> str:
+    """The values of an enumeration that begin like one of ``starts``, which commas separate."""
     found: list[str] = []
     for start in starts.lower().split(","):
-        fitting = [state.value for state in KeyState if start and state.value.lower().startswith(start)]
+        fitting = [member.value for member in of if start and member.value.lower().startswith(start)]
         if not fitting:
-            raise InvalidInput(f"{word} fits no key state; there are {', '.join(KeyState)}")
-        found += [state for state in fitting if state not in found]
+            raise InvalidInput(f"{word} fits no {noun}; there are {', '.join(of)}")
+        found += [value for value in fitting if value not in found]
     return ",".join(found)

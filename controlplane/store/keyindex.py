@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -32,9 +33,10 @@ _ORDER: Final[Mapping[KeySort, str]] = {
     KeySort.STORE: "key_store",
     KeySort.CREATED: "created_at",
     KeySort.DUE: "due_at",
+    KeySort.EXPIRES: "expires_at",
     KeySort.CONDITION: "condition",
 }
-_NULLS_LAST: Final = frozenset({KeySort.DUE})
+_NULLS_LAST: Final = frozenset({KeySort.DUE, KeySort.EXPIRES})
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -54,11 +56,11 @@ class StateCount(msgspec.Struct, frozen=True):
 def put(tx: sqlite3.Connection, key: Key) -> None:
     """The row of a key that was written."""
     meta, spec = key.metadata, key.spec
-    deletion = meta.deletion
+    deletion, expires = meta.deletion, expires_at(key)
     texts = (meta.name, *spec.aliases, key.status.key_id, spec.description)
     tags = "".join(f"\n{name}={value}" for name, value in spec.tags.items())
     tx.execute(
-        "REPLACE INTO key_index VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "REPLACE INTO key_index VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             meta.name,
             meta.uid,
@@ -71,8 +73,16 @@ def put(tx: sqlite3.Connection, key: Key) -> None:
             None if deletion is None or deletion.due_at is None else deletion.due_at.timestamp(),
             "\n".join(" ".join(text.split()) for text in texts).lower(),
             f"{tags}\n".lower(),
+            spec.origin.value if spec.origin is not None else "",
+            None if expires is None else expires.timestamp(),
         ),
     )
+
+
+def expires_at(key: Key) -> datetime | None:
+    """When the first of its imported materials that are here expires."""
+    imported = (each.imported for each in key.status.materials if each.imported is not None and each.present)
+    return min((each.valid_to for each in imported if each.valid_to is not None), default=None)
 
 
 def forget(tx: sqlite3.Connection, uid: str) -> None:
@@ -137,6 +147,14 @@ def used_while_pending(tx: sqlite3.Connection, limit: int) -> tuple[list[tuple[s
     return [(row[0], row[1], row[2]) for row in rows], int(total)
 
 
+def expiring(tx: sqlite3.Connection, before: datetime, limit: int) -> tuple[list[str], int]:
+    """Keys with imported material that expires before a moment, the first one first, and how many there are."""
+    where, value = "expires_at IS NOT NULL AND expires_at < ?", before.timestamp()
+    rows = tx.execute(f"SELECT uid FROM key_index WHERE {where} ORDER BY expires_at LIMIT ?", (value, limit))
+    total = tx.execute(f"SELECT count(*) FROM key_index WHERE {where}", (value,)).fetchone()[0]
+    return [row[0] for row in rows], int(total)
+
+
 def refused(tx: sqlite3.Connection, uids: Sequence[str]) -> dict[str, tuple[int, float]]:
     """Refused uses of these keys since their deletion was scheduled: how many, and the last."""
     marks = ", ".join("?" * len(uids))
@@ -165,6 +183,9 @@ def _clause(term: Term, connected: Collection[str]) -> tuple[str, list[object]]:
         case TermKind.STATE:
             states = term.value.split(",")
             return f"state IN ({', '.join('?' * len(states))})", list(states)
+        case TermKind.ORIGIN:
+            origins = term.value.split(",")
+            return f"origin IN ({', '.join('?' * len(origins))})", list(origins)
         case TermKind.UNHEALTHY:
             marks = ", ".join("?" * len(connected))
             return f"condition NOT IN ('Synced', 'Reconciling') OR key_store NOT IN ({marks})", list(connected)

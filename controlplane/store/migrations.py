@@ -106,7 +106,7 @@ def m004_events(db: Database) -> None:
 
 @MIGRATIONS()
 def m005_key_index(db: Database) -> None:
-    """What lists of keys are searched and sorted by, filled from the keys that are there."""
+    """What lists of keys are searched and sorted by; a later migration makes it anew and fills it."""
     db.conn.execute(
         """CREATE TABLE key_index (
              name TEXT PRIMARY KEY, uid TEXT NOT NULL UNIQUE, key_store TEXT NOT NULL,
@@ -115,8 +115,6 @@ def m005_key_index(db: Database) -> None:
     )
     db.conn.execute("CREATE INDEX key_index_states ON key_index (key_store, state_up, state_down)")
     db.conn.execute("CREATE INDEX key_index_trouble ON key_index (condition) WHERE condition <> 'Synced'")
-    for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
-        keyindex.put(db.conn, cast(Key, objects.decode(row)))
 
 
 @MIGRATIONS()
@@ -186,3 +184,21 @@ def m009_credentials(db: Database) -> None:
     db.conn.execute("DROP TABLE access_keys")
     db.conn.execute("ALTER TABLE access_keys_of RENAME TO access_keys")
     db.conn.execute("CREATE INDEX access_keys_uid ON access_keys (uid)")
+
+
+@MIGRATIONS()
+def m010_key_index(db: Database) -> None:
+    """The index of keys with origin and expiry, filled from the keys that are there."""
+    db.conn.execute("DROP TABLE IF EXISTS key_index")
+    db.conn.execute(
+        """CREATE TABLE key_index (
+             name TEXT PRIMARY KEY, uid TEXT NOT NULL UNIQUE, key_store TEXT NOT NULL,
+             state_up TEXT NOT NULL, state_down TEXT NOT NULL, condition TEXT NOT NULL, key_spec TEXT NOT NULL,
+             created_at REAL NOT NULL, due_at REAL, text TEXT NOT NULL, tags TEXT NOT NULL,
+             origin TEXT NOT NULL, expires_at REAL) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX key_index_states ON key_index (key_store, state_up, state_down)")
+    db.conn.execute("CREATE INDEX key_index_trouble ON key_index (condition) WHERE condition <> 'Synced'")
+    db.conn.execute("CREATE INDEX key_index_expires ON key_index (expires_at) WHERE expires_at IS NOT NULL")
+    for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
+        keyindex.put(db.conn, cast(Key, objects.decode(row)))

@@ -1,12 +1,13 @@
 """Looking over many keys, for people who operate: a list that is filtered, sorted and cut to a window here, counts and
 what needs a person, and what the caller may do.
 
-``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access``, ``/v1/keys/{name}/actions``.
+``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access``, ``/v1/keys/{name}/about``, ``/v1/keys/{name}/actions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Final, cast
 
 from litestar import Controller, Request, get
@@ -17,21 +18,37 @@ from controlplane.api.reconciliation.actions import OPERATIONS
 from controlplane.api.reconciliation.documented import REFUSALS
 from controlplane.api.reconciliation.lookup import find, record
 from controlplane.api.services import Services
+from controlplane.domain.imports import EXPIRES_SOON
 from controlplane.domain.lifecycle import key_state
 from controlplane.errors import KeysteadError, NotFound
-from controlplane.schema.browse import Access, Attention, AttentionReason, KeyRow, KeyRows, KeySort, Summary, Verdict
+from controlplane.schema.browse import (
+    Access,
+    Attention,
+    AttentionReason,
+    KeyAbout,
+    KeyRow,
+    KeyRows,
+    KeySort,
+    LastUse,
+    Related,
+    Summary,
+    Verdict,
+)
 from controlplane.schema.conditions import ConditionStatus, ConditionType, find_condition, synced_word
 from controlplane.schema.filters import MAX_LENGTH, parse_filter
-from controlplane.schema.keys import KeyState, Management
+from controlplane.schema.grants import Grant
+from controlplane.schema.keys import KeyState, Management, RefusedUse
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import Key, KeyStore, Kind
-from controlplane.store import keyindex, objects
+from controlplane.store import grants, keyindex, objects, people
+from controlplane.store.catalog import KeyRecord
 from controlplane.store.database import Tx
 from controlplane.usage import perform
 
 ApiRequest = Request[Caller, Any, Any]
 
 ATTENTION: Final = 50
+GRANTS: Final = 50
 ACCOUNT_ACTIONS: Final = ("keystead:Read", "keystead:Plan", "keystead:Apply", "keystead:ReadAudit")
 """What is allowed on the account or not at all, in the words of policies."""
 
@@ -96,7 +113,7 @@ class BrowseController(Controller):
                 for each in counted:
                     states[each.state] += each.count
                     by_store[each.key_store] = by_store.get(each.key_store, 0) + each.count
-                first, total = _attention(tx, stores)
+                first, total = _attention(tx, stores, services.clock.now())
                 return Summary(
                     version=objects.current_version(tx),
                     time=services.clock.now(),
@@ -127,6 +144,34 @@ class BrowseController(Controller):
 
         return await services.usage.on_account(_reading(request, "GetAccess"), work)
 
+    @get("/{plural:str}/{name:str}/about", operation_id="GetKeyAbout", responses=REFUSALS)
+    async def about(self, request: ApiRequest, services: Services, plural: str, name: str) -> KeyAbout:
+        """What goes with a key and is not part of it."""
+
+        async def work() -> KeyAbout:
+            if plural != "keys":
+                raise NotFound("only keys have more about them")
+            at = record(services, cast(Key, find(services, Kind.KEY, name)))
+            use = services.usage.last_uses.get(at.key.metadata.uid)
+
+            def read(tx: Tx) -> tuple[list[RefusedUse], list[Grant], list[Related]]:
+                uid = at.key.metadata.uid
+                listed = grants.page_of_key(tx, uid, after=0, limit=GRANTS + 1)
+                return people.refused_uses(tx, uid), [each.grant for each in listed], _related(tx, services, at.key)
+
+            refused, granted, related = services.database.read(read)
+            return KeyAbout(
+                state=services.usage.state(at),
+                actions=tuple(_verdicts(request, services, at)),
+                refused=tuple(refused),
+                grants=tuple(granted[:GRANTS]),
+                grants_more=len(granted) > GRANTS,
+                related=tuple(related),
+                last_use=None if use is None else LastUse(operation=use.operation, at=objects.moment(use.at)),
+            )
+
+        return await services.usage.on_account(_reading(request, "GetKeyAbout"), work, f"Key/{name}")
+
     @get("/{plural:str}/{name:str}/actions", operation_id="ListActions", responses=REFUSALS)
     async def actions(self, request: ApiRequest, services: Services, plural: str, name: str) -> list[Verdict]:
         """What the caller may do with a key now, and why not: its policies, then the key's state."""
@@ -135,10 +180,7 @@ class BrowseController(Controller):
             if plural != "keys":
                 raise NotFound(f"there are no actions on {plural}, only on keys")
             at = record(services, cast(Key, find(services, Kind.KEY, name)))
-            return [
-                _verdict(action, services.usage.would_refuse(perform.Request(request.user, operation), at))
-                for action, operation in OPERATIONS.items()
-            ]
+            return list(_verdicts(request, services, at))
 
         return await services.usage.on_account(_reading(request, "ListActions"), work, f"Key/{name}")
 
@@ -174,6 +216,7 @@ def _rows(tx: Tx, keys: Sequence[Key], stores: Iterable[KeyStore]) -> Iterator[K
             protected=spec.deletion.protect,
             paused=spec.management is Management.PAUSED,
             deletion=meta.deletion,
+            expires_at=keyindex.expires_at(key),
             refused=count,
             refused_last_at=None if last is None else objects.moment(last),
         )
@@ -190,17 +233,19 @@ def _connected(stores: Iterable[KeyStore]) -> list[str]:
 # ---- what needs a person ---------------------------------------------------------------------------------------------
 
 
-def _attention(tx: Tx, stores: Iterable[KeyStore]) -> tuple[list[Attention], int]:
-    """Uses of keys that are about to go first: they have a deadline. Then stores, then keys not as declared."""
+def _attention(tx: Tx, stores: Iterable[KeyStore], now: datetime) -> tuple[list[Attention], int]:
+    """What has a deadline first: uses of keys that are about to go, material that expires. Then stores, then keys."""
     used, total = keyindex.used_while_pending(tx, ATTENTION)
+    expiring, expiring_total = keyindex.expiring(tx, now + EXPIRES_SOON, ATTENTION)
     troubled, troubled_total = keyindex.troubled(tx, ATTENTION)
     about_stores = [each for store in stores if (each := _about_store(store)) is not None]
     found = [
         *(_about_use(key, count, last) for uid, count, last in used if isinstance(key := objects.get(tx, uid), Key)),
+        *(_about_expiry(key) for uid in expiring if isinstance(key := objects.get(tx, uid), Key)),
         *about_stores,
         *(_about_key(key) for uid in troubled if isinstance(key := objects.get(tx, uid), Key)),
     ]
-    return found[:ATTENTION], total + len(about_stores) + troubled_total
+    return found[:ATTENTION], total + expiring_total + len(about_stores) + troubled_total
 
 
 def _about_use(key: Key, count: int, last: float) -> Attention:
@@ -211,6 +256,16 @@ def _about_use(key: Key, count: int, last: float) -> Attention:
         name=key.metadata.name,
         message=f"its use was refused {times} since its deletion was scheduled",
         at=objects.moment(last),
+    )
+
+
+def _about_expiry(key: Key) -> Attention:
+    return Attention(
+        reason=AttentionReason.MATERIAL_EXPIRES_SOON,
+        kind=Kind.KEY,
+        name=key.metadata.name,
+        message="its imported material expires; import it again, or it cannot be used",
+        at=keyindex.expires_at(key),
     )
 
 
@@ -240,6 +295,26 @@ def _about_key(key: Key) -> Attention:
         message=f"{synced.reason}: {synced.message}" if synced.message else synced.reason,
         at=synced.last_transition,
     )
+
+
+def _verdicts(request: ApiRequest, services: Services, at: KeyRecord) -> Iterator[Verdict]:
+    for action, operation in OPERATIONS.items():
+        yield _verdict(action, services.usage.would_refuse(perform.Request(request.user, operation), at))
+
+
+def _related(tx: Tx, services: Services, key: Key) -> list[Related]:
+    """The other keys of a multi-Region key, by Region."""
+    found = objects.related_keys(tx, key.status.key_id) if key.spec.multi_region else []
+    return [
+        Related(
+            name=each.metadata.name,
+            region=each.spec.region or "",
+            primary=each.spec.region == each.status.primary_region,
+            state=services.usage.state_of(each),
+        )
+        for each in found
+        if each.metadata.uid != key.metadata.uid
+    ]
 
 
 def _verdict(action: str, refusal: KeysteadError | None) -> Verdict:

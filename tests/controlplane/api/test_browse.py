@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from controlplane.client import Client
 from controlplane.errors import InvalidInput, PreconditionFailed, Unauthenticated
@@ -36,7 +41,9 @@ def team(shared_server: Server) -> str:
     return team
 
 
-@pytest.mark.parametrize("path", ["/v1/search/keys", "/v1/summary", "/v1/access", "/v1/keys/a/actions"])
+@pytest.mark.parametrize(
+    "path", ["/v1/search/keys", "/v1/summary", "/v1/access", "/v1/keys/a/actions", "/v1/keys/a/about"]
+)
 def test_nobody_looks_without_a_token(shared_server: Server, path: str) -> None:
     assert shared_server.rest("GET", path, token=None).status == 401
 
@@ -141,3 +148,72 @@ async def test_a_wrong_token_is_no_caller(shared_server: Server) -> None:
     async with Client(shared_server.url, "wrong") as client:
         with pytest.raises(Unauthenticated):
             await client.access()
+
+
+async def test_what_goes_with_a_key_is_one_request(client: Client, shared_server: Server, team: str) -> None:
+    kms = shared_server.kms()
+    kms.encrypt(KeyId=f"alias/{team}/a", Plaintext=b"x")
+    kms.create_grant(
+        KeyId=kms.describe_key(KeyId=f"alias/{team}/a")["KeyMetadata"]["KeyId"],
+        GranteePrincipal="arn:aws:iam::000000000000:user/web",
+        Operations=["Decrypt"],
+        Name="web",
+    )
+    about = await client.key_about(f"{team}-a")
+    assert about.state is KeyState.ENABLED
+    assert about.last_use is not None
+    assert about.last_use.operation == "Encrypt"
+    assert [(grant.name, grant.grantee_principal) for grant in about.grants] == [
+        ("web", "arn:aws:iam::000000000000:user/web")
+    ]
+    assert {each.action for each in about.actions} >= {"enable", "disable", "rotate"}
+    assert about.related == ()
+
+
+async def test_the_keys_of_a_multi_region_key_know_each_other(client: Client, shared_server: Server) -> None:
+    name = f"t-{uuid.uuid4()}"
+    shared_server.apply(
+        name,
+        [
+            document("Key", name, multiRegion=True),
+            document("Key", f"{name}-eu", multiRegion=True, replicaOf=name, region="eu-central-1"),
+        ],
+    )
+    (replica,) = (await client.key_about(name)).related
+    assert (replica.name, replica.region, replica.primary) == (f"{name}-eu", "eu-central-1", False)
+    (primary,) = (await client.key_about(f"{name}-eu")).related
+    assert (primary.name, primary.primary) == (name, True)
+
+
+async def test_material_that_expires_soon_calls_for_a_person(client: Client, shared_server: Server) -> None:
+    """Imported with an expiry of three days, as a person does."""
+    name = f"t-{uuid.uuid4()}"
+    shared_server.ok("PUT", f"/v1/keys/{name}", document("Key", name, origin="EXTERNAL"))
+    import_into(shared_server, name, datetime.now(UTC) + timedelta(days=3))
+    (row,) = (await client.search_keys(name)).items
+    assert row.expires_at is not None
+    attention = {each.name: each for each in (await client.summary()).attention}
+    assert attention[name].reason is AttentionReason.MATERIAL_EXPIRES_SOON
+    assert attention[name].at == row.expires_at
+
+
+def import_into(server: Server, name: str, valid_to: datetime) -> None:
+    """Import 32 random octets, wrapped here as anyone would."""
+    given = server.ok(
+        "POST",
+        f"/v1/keys/{name}/import/parameters",
+        {"wrappingKeySpec": "RSA_2048", "wrappingAlgorithm": "RSAES_OAEP_SHA_256"},
+    )
+    public = serialization.load_der_public_key(base64.b64decode(given["publicKey"]))
+    assert isinstance(public, rsa.RSAPublicKey)
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    wrapped = public.encrypt(os.urandom(32), oaep)
+    server.ok(
+        "POST",
+        f"/v1/keys/{name}/import",
+        {
+            "importToken": given["importToken"],
+            "encryptedKeyMaterial": base64.b64encode(wrapped).decode(),
+            "validTo": valid_to.replace(microsecond=0).isoformat(),
+        },
+    )

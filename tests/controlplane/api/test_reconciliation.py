@@ -918,6 +918,7 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "DeleteObject": "DELETE /v1/{plural}/{name}",
         "ListRefusedUses": "GET /v1/{plural}/{name}/refused-uses",
         "ListActions": "GET /v1/{plural}/{name}/actions",
+        "GetKeyAbout": "GET /v1/{plural}/{name}/about",
         "SearchKeys": "GET /v1/search/keys",
         "GetSummary": "GET /v1/summary",
         "GetAccess": "GET /v1/access",

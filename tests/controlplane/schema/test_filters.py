@@ -30,6 +30,7 @@ from controlplane.schema.keys import KeyState
             "state:pendingd",
             (Term(TermKind.STATE, "PendingDeletion"),),
         ),
+        ("origin:external", (Term(TermKind.ORIGIN, "EXTERNAL,EXTERNAL_KEY_STORE"),)),
         ("!is:unhealthy", (Term(TermKind.UNHEALTHY, inverse=True),)),
     ],
 )
@@ -63,6 +64,7 @@ def test_several_states_stand_for_any_of_them() -> None:
         ("a -f", "such as -f pymt"),
         ("state:", "there are Creating, Enabled"),
         ("state:gone", "state:gone fits no key state"),
+        ("origin:moon", "fits no origin; there are AWS_KMS, EXTERNAL"),
         ("is:ill", "there is is:unhealthy"),
         ("x" * 1001, "at most 1,000 characters"),
         ("a " * (MAX_TERMS + 1), f"at most {MAX_TERMS} terms"),
