@@ -58,6 +58,8 @@ class Settings(_Section, frozen=True):
     port: Port = DEFAULT_PORT
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Server processes that share the port. Each takes a core; the database and the audit journal are shared."""
+    cached_keys: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    """Keys that each process keeps ready in memory, about 3.5 KB for each that is used; others are read when used."""
     tls: Tls | None = None
     standard: dict[str, Any] = {}
     """Options of the key store ``standard``, the root key provider among them."""

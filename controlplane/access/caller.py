@@ -15,7 +15,7 @@ class CallerType(StrEnum):
     ROLE = "AssumedRole"
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """A principal, or a session of one, as it stands at one generation. Made once and kept."""
 
     arn: str
@@ -39,7 +39,7 @@ class Identity(msgspec.Struct, frozen=True):
     """Of a session: ``aws:SourceIdentity``, which sessions of sessions keep."""
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """One authenticated request's principal and circumstances."""
 
     identity: Identity

@@ -72,7 +72,7 @@ class Credential(msgspec.Struct, frozen=True):
     expires_at: float | None = None
 
 
-class Verified(msgspec.Struct, frozen=True):
+class Verified(msgspec.Struct, frozen=True, gc=False):
     """Who signed, and the scope: ``region`` and ``service`` as signed, ``date`` as ``YYYYMMDD``.
 
     The region is any well-formed name: whether it is served is the door's question, and so is whether ``service`` is
@@ -85,7 +85,7 @@ class Verified(msgspec.Struct, frozen=True):
     date: str
 
 
-class _Presented(msgspec.Struct, frozen=True):
+class _Presented(msgspec.Struct, frozen=True, gc=False):
     """The parsed part of an Authorization header that repeats from request to request: all but the signature."""
 
     access_key_id: str

@@ -17,7 +17,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 """As ASGI gives them: names in lower case."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What goes back over the wire."""
 
     status: int

@@ -15,7 +15,7 @@ Decision = Literal["allowed", "denied", "failed"]
 """``denied``: by authentication or a policy; ``failed``: allowed, and refused for another reason or gone wrong."""
 
 
-class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+class AuditRecord(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True, gc=False):
     """One decision: who asked for what, and what came of it. Never holds key material, plaintext or credentials.
 
     ``principal`` and ``resource`` are ARNs where there is one; ``source`` is the peer's address; ``action`` is the

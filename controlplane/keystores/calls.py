@@ -15,6 +15,7 @@ import structlog
 
 from controlplane import errors
 from controlplane.keystores.connections import Connection, Connections
+from controlplane.keystores.deadline import within
 from plugins.sdk import (
     Algorithm,
     Capabilities,
@@ -272,8 +273,7 @@ class Calls:
     ) -> T:
         store = connection.name
         try:
-            async with asyncio.timeout(seconds):
-                result = await call
+            result = await within(call, seconds)
         except KeyStoreError as error:
             if isinstance(error, Unavailable | OutcomeUnknown):
                 connection.breaker.failed()

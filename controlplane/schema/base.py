@@ -26,5 +26,16 @@ class Wire(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defa
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))  # mypy does not see frozen inherited
-class Frozen(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The same, immutable: desired state is replaced, never edited in place."""
+class Frozen(
+    msgspec.Struct,
+    frozen=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    gc=False,
+):
+    """The same, immutable: desired state is replaced, never edited in place.
+
+    So it is a tree, and the garbage collector need not walk it: a process keeps a hundred thousand keys.
+    """

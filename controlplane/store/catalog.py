@@ -29,7 +29,7 @@ GRANTEES = 256
 """Principals of one key whose grants (or lack of any) are kept."""
 
 
-class KeyRecord(msgspec.Struct, frozen=True):
+class KeyRecord(msgspec.Struct, frozen=True, gc=False):
     """A key with its materials, ready to use. ``refs`` is by material id, without those whose token is damaged."""
 
     key: Key

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 
-class LastUse(msgspec.Struct, frozen=True):
+class LastUse(msgspec.Struct, frozen=True, gc=False):
     """The last successful cryptographic operation with a key. ``at`` is in seconds since the epoch."""
 
     uid: str

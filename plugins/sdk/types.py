@@ -25,7 +25,7 @@ class Custody(StrEnum):
     """The material stays in a device and is found there by the name that the host chose."""
 
 
-class MaterialRef(msgspec.Struct, frozen=True):
+class MaterialRef(msgspec.Struct, frozen=True, gc=False):
     """Names one piece of key material, before, while and after it exists.
 
     ``name`` is chosen by the host before the first call (``keystead:<key uid>:<material id>``) and is unique for ever,

@@ -29,4 +29,4 @@ class SoftwareOptions(Options, frozen=True):
 
     root_key: FileRootKey | PassphraseRootKey
     domain_key_rotation_days: Annotated[int, msgspec.Meta(ge=1)] = 30
-    cache_size: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    cache_size: Annotated[int, msgspec.Meta(ge=1)] = 100_000

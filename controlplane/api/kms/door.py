@@ -8,13 +8,13 @@ logged with its request id and answered without detail.
 from __future__ import annotations
 
 import asyncio
-import uuid
 import zlib
 from typing import Final
 
 import msgspec
 import structlog
 
+from controlplane.api import ids
 from controlplane.api.kms.errors import AwsException, exception_of
 from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.services import Services
@@ -50,7 +50,7 @@ class KmsDoor:
         secure: bool = False,
     ) -> Answer:
         """One request. Never raises: a request that a stopping server cancels is answered, too."""
-        request_id = str(uuid.uuid4())
+        request_id = ids.request_id()
         try:
             caller = await self._services.authenticator.signed(
                 method,
@@ -79,7 +79,7 @@ class KmsDoor:
     def too_large(self) -> Answer:
         """The answer to a body over the limit."""
         message = f"The request body is larger than {MAX_BODY} bytes."
-        return _refusal(AwsException("RequestEntityTooLargeException", message, 413), str(uuid.uuid4()))
+        return _refusal(AwsException("RequestEntityTooLargeException", message, 413), ids.request_id())
 
 
 def _target(headers: Headers) -> str:
@@ -94,7 +94,7 @@ def _answer(status: int, body: bytes, request_id: str, extra: Headers = ()) -> A
     """The reference of KMS names no checksum header; SDKs that know ``x-amz-crc32`` check it on any JSON service."""
     headers = [
         CONTENT_TYPE,
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", b"%d" % len(body)),
         (b"x-amzn-requestid", request_id.encode()),
         (b"x-amz-crc32", b"%d" % zlib.crc32(body)),
         (b"cache-control", b"no-store"),

@@ -42,7 +42,7 @@ _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::([0-9]{12}):assumed-role/([^/]+)/"
 _NOBODY: frozenset[str] = frozenset()
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """The answer and the statement or lack of one that decided it."""
 
     allowed: bool

@@ -32,8 +32,8 @@ def model_pattern(pattern: str) -> str:
     return pattern.removeprefix(_OPEN).removesuffix(_CLOSE)
 
 
-class Shape(msgspec.Struct, rename="pascal", omit_defaults=True):
-    """Base: PascalCase members, absent ones left out."""
+class Shape(msgspec.Struct, rename="pascal", omit_defaults=True, gc=False):
+    """Base: PascalCase members, absent ones left out. Made for one request, and never part of a cycle."""
 
 
 AccountIdType = Annotated[str, _text(12, 12, r"[0-9]{12}")]
