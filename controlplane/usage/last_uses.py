@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import datetime
 from typing import Final
 
 import structlog
 
 from controlplane.clock import Clock
 from controlplane.errors import KeysteadError
-from controlplane.store import last_uses
+from controlplane.schema.meta import Key
+from controlplane.store import facts, last_uses
 from controlplane.store.database import Database
 from controlplane.store.last_uses import LastUse
 
@@ -46,6 +48,18 @@ class LastUses:
         if noted is None or (written is not None and written.at > noted.at):
             return written
         return noted
+
+    def idle_days(self, key: Key) -> int:
+        """Whole days since a key was last used; of one that was not, since it was made or uses are noted."""
+        use = self.get(key.metadata.uid)
+        if use is not None:
+            since = use.at
+        else:
+            tracked = self._database.read(lambda tx: facts.get(tx, USES_TRACKED_SINCE))
+            since = key.metadata.created_at.timestamp()
+            if tracked is not None:
+                since = max(since, datetime.fromisoformat(tracked).timestamp())
+        return max(0, int((self._clock.time() - since) // 86_400))
 
     def start(self) -> None:
         """Begin to write; call it on the event loop."""

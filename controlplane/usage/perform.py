@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, perf_counter
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from controlplane.access.authorise import Authoriser, Request
 from controlplane.access.caller import Caller
@@ -37,6 +37,9 @@ from controlplane.usage.rates import Rates
 __all__ = ["Request", "Usage"]
 
 T = TypeVar("T")
+
+_ENDINGS: Final = frozenset({"DisableKey", "ScheduleKeyDeletion"})
+"""Operations whose permission may depend on how long the key has not been used."""
 
 
 class Usage:
@@ -237,6 +240,9 @@ class Usage:
 
     def _authorise(self, request: Request, record: KeyRecord | None, resource: str = "*") -> str:
         """Why the request is allowed. Raises :class:`AccessDenied`."""
+        if record is not None and request.operation in _ENDINGS:
+            idle = {"kms:TrailingDaysWithoutKeyUsage": str(self.last_uses.idle_days(record.key))}
+            request.conditions = {**(request.conditions or {}), **idle}
         decision = self._authoriser.decide(request, record.key if record else None, resource)
         return self._verdict(request, decision, record.arn if record else resource)
 

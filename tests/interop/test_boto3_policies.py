@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from typing import Any
 
 import pytest
@@ -81,7 +83,7 @@ def test_a_key_has_one_policy_and_it_is_called_default(kms: Any, key_id: str) ->
     assert ram == ("ValidationException", "The AWS_RAM policy can only be managed by the RAM service.", 400)
     assert refusal(kms.put_key_policy, KeyId=key_id, Policy=text, PolicyName="other").type == "NotFoundException"
     put(kms, key_id, text, PolicyName="default")
-    assert refusal(kms.list_key_policies, KeyId=key_id, Marker="x").type == "InvalidMarkerException"
+    assert refusal(kms.list_key_policies, KeyId=key_id, Marker="x").type == "ValidationException"
 
 
 def test_policies_take_a_key_and_no_alias(kms: Any, key_id: str) -> None:
@@ -198,3 +200,134 @@ def test_a_policy_that_is_slow_to_match_for_a_regular_expression_is_not_here(kms
     condition = {"StringNotLike": {"kms:EncryptionContext:k": stars}}
     put(kms, key_id, policy(allow(Condition=condition)), BypassPolicyLockoutSafetyCheck=True)
     kms.encrypt(KeyId=key_id, Plaintext=b"x", EncryptionContext={"k": "a" * 8_000})
+
+
+# ---- other callers ---------------------------------------------------------------------------------------------------
+
+
+def person(server: Server, *statements: dict[str, Any], **spec: Any) -> Any:
+    """A boto3 client of a user with an identity policy of these statements, and its ARN."""
+    made = server.person(f"p-{uuid.uuid4()}", *statements, **spec)
+    return server.kms_of(made), made.arn
+
+
+def may(action: Any, **more: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": "*", **more}
+
+
+def denied(call: Any, **arguments: Any) -> None:
+    assert refusal(call, **arguments).type == "AccessDeniedException", arguments
+
+
+def test_identity_policies_count_only_where_the_key_policy_lets_the_account_decide(
+    shared_server: Server, kms: Any, key_id: str
+) -> None:
+    theirs, arn = person(shared_server, may("kms:Encrypt"))
+    theirs.encrypt(KeyId=key_id, Plaintext=b"x")
+    denied(theirs.decrypt, CiphertextBlob=b"x" * 100, KeyId=key_id)
+    put(kms, key_id, policy(allow(ADMIN)))
+    denied(theirs.encrypt, KeyId=key_id, Plaintext=b"x")
+    put(kms, key_id, policy(allow(ADMIN), allow(arn, "kms:Decrypt")))
+    denied(theirs.encrypt, KeyId=key_id, Plaintext=b"x")
+    blob = kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
+    assert theirs.decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
+
+
+def test_a_deny_in_an_identity_policy_beats_the_key_policy(shared_server: Server, kms: Any, key_id: str) -> None:
+    theirs, arn = person(shared_server, may("kms:*"), {**may("kms:Enc*"), "Effect": "Deny"})
+    put(kms, key_id, policy(allow(), allow(arn)))
+    theirs.describe_key(KeyId=key_id)
+    denied(theirs.encrypt, KeyId=key_id, Plaintext=b"x")
+
+
+def test_not_principal_spares_only_who_is_named(shared_server: Server, kms: Any, key_id: str) -> None:
+    theirs, arn = person(shared_server, may("kms:*"))
+    other, _ = person(shared_server, may("kms:*"))
+    deny = {"Effect": "Deny", "NotPrincipal": {"AWS": [ADMIN, arn]}, "Action": "kms:Encrypt", "Resource": "*"}
+    put(kms, key_id, policy(allow(), deny))
+    theirs.encrypt(KeyId=key_id, Plaintext=b"x")
+    denied(other.encrypt, KeyId=key_id, Plaintext=b"x")
+
+
+def test_tags_of_key_and_caller_can_be_compared(shared_server: Server, kms: Any) -> None:
+    same = {"StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}}
+    blue, _ = person(shared_server, may("kms:Encrypt", Condition=same), tags={"team": "blue"})
+    none, _ = person(shared_server, may("kms:Encrypt", Condition=same))
+    key_id = kms.create_key(Tags=[{"TagKey": "team", "TagValue": "blue"}])["KeyMetadata"]["KeyId"]
+    blue.encrypt(KeyId=key_id, Plaintext=b"x")
+    denied(none.encrypt, KeyId=key_id, Plaintext=b"x")
+    kms.tag_resource(KeyId=key_id, Tags=[{"TagKey": "team", "TagValue": "red"}])
+    denied(blue.encrypt, KeyId=key_id, Plaintext=b"x")
+    kms.untag_resource(KeyId=key_id, TagKeys=["team"])
+    denied(blue.encrypt, KeyId=key_id, Plaintext=b"x")
+
+
+def test_create_key_is_held_to_what_the_key_is_to_be(shared_server: Server) -> None:
+    limits = {
+        "StringEquals": {"kms:KeySpec": "ECC_NIST_P256", "kms:KeyUsage": "SIGN_VERIFY", "aws:RequestTag/team": "blue"},
+        "ForAllValues:StringEquals": {"aws:TagKeys": ["team", "stage"]},
+        "Bool": {"kms:MultiRegion": "false", "kms:BypassPolicyLockoutSafetyCheck": "false"},
+    }
+    theirs, _ = person(shared_server, may("kms:CreateKey", Condition=limits))
+    tag = {"TagKey": "team", "TagValue": "blue"}
+    good = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": [tag]}
+    theirs.create_key(**good)
+    for wrong in (
+        {"KeySpec": "ECC_NIST_P384"},
+        {"KeyUsage": "KEY_AGREEMENT"},
+        {"MultiRegion": True},
+        {"BypassPolicyLockoutSafetyCheck": True},
+        {"Tags": [{**tag, "TagValue": "red"}]},
+        {"Tags": [tag, {"TagKey": "other", "TagValue": "x"}]},
+        {"Tags": []},
+    ):
+        denied(theirs.create_key, **{**good, **wrong})
+    denied(theirs.create_key)
+
+
+def test_a_key_in_use_can_be_kept_from_deletion(shared_server: Server, kms: Any, key_id: str) -> None:
+    idle = {"NumericGreaterThanEquals": {"kms:TrailingDaysWithoutKeyUsage": "30"}}
+    careful, _ = person(shared_server, may(["kms:DisableKey", "kms:ScheduleKeyDeletion"], Condition=idle))
+    kms.encrypt(KeyId=key_id, Plaintext=b"x")
+    denied(careful.schedule_key_deletion, KeyId=key_id)
+    denied(careful.disable_key, KeyId=key_id)
+    today = {"NumericLessThan": {"kms:TrailingDaysWithoutKeyUsage": "1"}}
+    window = {"NumericGreaterThan": {"kms:ScheduleKeyDeletionPendingWindowInDays": "20"}}
+    hasty, _ = person(shared_server, may("kms:ScheduleKeyDeletion", Condition={**today, **window}))
+    denied(hasty.schedule_key_deletion, KeyId=key_id, PendingWindowInDays=7)
+    hasty.schedule_key_deletion(KeyId=key_id, PendingWindowInDays=21)
+
+
+def test_circumstances_of_the_request_can_be_asked(shared_server: Server, key_id: str) -> None:
+    for condition, allowed in (
+        ({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}, True),
+        ({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, False),
+        ({"Bool": {"aws:SecureTransport": "true"}}, False),
+        ({"StringLike": {"aws:UserAgent": "Boto3/*"}}, True),
+        ({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, True),
+        ({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, False),
+        ({"StringEquals": {"aws:RequestedRegion": "us-east-1"}}, True),
+        ({"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}, False),
+        ({"Null": {"kms:ViaService": "true", "aws:SourceVpc": "true"}}, True),
+        ({"StringEquals": {"kms:EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}}, True),
+        ({"StringLike": {"aws:username": "p-*"}}, True),
+    ):
+        theirs, _ = person(shared_server, may("kms:Encrypt", Condition=condition))
+        if allowed:
+            theirs.encrypt(KeyId=key_id, Plaintext=b"x")
+        else:
+            denied(theirs.encrypt, KeyId=key_id, Plaintext=b"x")
+
+
+def test_a_huge_policy_is_judged_in_good_time(shared_server: Server, kms: Any, key_id: str) -> None:
+    """As many statements as fit, each with a condition on every request."""
+    _, arn = person(shared_server)
+    condition = {"StringNotLike": {"kms:EncryptionContext:k": "*a*b*c*d*e*"}}
+    statements = [allow()]
+    while len(policy(*statements)) < 32_000:
+        statements.append({**allow(arn, f"kms:Encrypt{len(statements)}*"), "Condition": condition})
+    put(kms, key_id, policy(*statements))
+    started = time.monotonic()
+    for _ in range(20):
+        kms.encrypt(KeyId=key_id, Plaintext=b"x", EncryptionContext={"k": "abcd" * 1_000})
+    assert time.monotonic() - started < 20

@@ -8,6 +8,7 @@ import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -110,6 +111,25 @@ def test_get_and_post_answer_the_same(shared_server: Server) -> None:
         assert f"<Arn>{ADMIN}</Arn>" in answer.body.decode()
         assert uuid.UUID(answer.headers["x-amzn-requestid"])
         assert answer.headers["date"]
+
+
+def test_every_answer_of_every_door_is_dated(shared_server: Server) -> None:
+    """Clients set their clocks by it before they sign again."""
+    body = form(Action="GetCallerIdentity")
+    old = datetime.now(UTC) - timedelta(hours=2)
+    answers = [
+        signed(shared_server, body),
+        signed(shared_server, body, at=old),
+        shared_server.call("ListKeys"),
+        shared_server.http("POST", "/", b"{}", shared_server.signed("ListKeys", b"{}", at=old)),
+        shared_server.http("POST", "/", b"{}"),
+        shared_server.http("POST", "/", b"a" * 1_100_000),
+        shared_server.rest("GET", "/v1/keys", token=None),
+        shared_server.http("GET", "/nothing"),
+    ]
+    assert [answer.status for answer in answers] == [200, 403, 200, 400, 400, 413, 401, 404]
+    for answer in answers:
+        assert abs(parsedate_to_datetime(answer.headers["date"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 # ---- refusals as STS words them --------------------------------------------------------------------------------------
