@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,10 @@ def terraform(private_server: Server, tmp_path: Path) -> Terraform:
 
 def test_keys_of_every_kind_are_applied_changed_and_destroyed(terraform: Terraform, private_server: Server) -> None:
     kms, elsewhere = private_server.kms(), private_server.kms(region=OTHER_REGION)
-    told = terraform.apply()
+    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    told = terraform.apply(
+        material=base64.b64encode(os.urandom(32)).decode(), valid_to=expiry.strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
     key = kms.describe_key(KeyId=told["key"])["KeyMetadata"]
     assert (key["Description"], key["KeyState"], key["Arn"]) == ("one", "Enabled", told["by_alias"])
     assert kms.get_key_rotation_status(KeyId=told["key"])["RotationPeriodInDays"] == 100
@@ -99,11 +103,21 @@ def test_keys_of_every_kind_are_applied_changed_and_destroyed(terraform: Terrafo
     context = {"purpose": "test"}
     assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"] == b"a secret"
     assert elsewhere.describe_key(KeyId=told["replica"])["KeyMetadata"]["Description"] == "replica"
+    imported = kms.describe_key(KeyId=told["imported"])["KeyMetadata"]
+    assert (imported["Origin"], imported["KeyState"], imported["ValidTo"]) == ("EXTERNAL", "Enabled", expiry)
     load_pem_public_key(told["pem"].encode())
     (grant,) = kms.list_grants(KeyId=told["key"])["Grants"]
     assert grant["Constraints"] == {"EncryptionContextEquals": context}
 
-    changed = terraform.apply(description="two", team="core", days="200", who="somebody")
+    later = expiry + timedelta(days=1)
+    changed = terraform.apply(
+        description="two",
+        team="core",
+        days="200",
+        who="somebody",
+        valid_to=later.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    assert kms.describe_key(KeyId=told["imported"])["KeyMetadata"]["ValidTo"] == later
     assert changed["key"] == told["key"], "changed in place"
     assert kms.describe_key(KeyId="alias/terraform/core")["KeyMetadata"]["Description"] == "two"
     assert kms.get_key_rotation_status(KeyId=told["key"])["RotationPeriodInDays"] == 200

@@ -10,6 +10,8 @@ variable "description" { default = "one" }
 variable "team" { default = "payments" }
 variable "days" { default = 100 }
 variable "who" { default = "admin" }
+variable "material" { sensitive = true }
+variable "valid_to" {}
 
 # Asks STS who it is before anything else.
 provider "aws" {
@@ -76,6 +78,14 @@ resource "aws_kms_replica_key" "replica" {
   tags                    = { team = var.team }
 }
 
+resource "aws_kms_external_key" "imported" {
+  description             = "brought along"
+  key_material_base64     = var.material
+  enabled                 = true
+  valid_to                = var.valid_to
+  deletion_window_in_days = 7
+}
+
 resource "aws_kms_key_policy" "signing" {
   key_id = aws_kms_key.signing.key_id
   policy = local.policy
@@ -112,6 +122,7 @@ data "aws_kms_public_key" "signing" {
 
 output "key" { value = aws_kms_key.symmetric.key_id }
 output "by_alias" { value = data.aws_kms_key.by_alias.arn }
+output "imported" { value = aws_kms_external_key.imported.id }
 output "replica" { value = aws_kms_replica_key.replica.arn }
 output "pem" { value = data.aws_kms_public_key.signing.public_key_pem }
 output "sealed" { value = aws_kms_ciphertext.sealed.ciphertext_blob }
