@@ -15,8 +15,7 @@ variable "valid_to" {}
 
 # Asks STS who it is before anything else.
 provider "aws" {
-  region                  = "us-east-1"
-  skip_metadata_api_check = true
+  region = "us-east-1"
   endpoints {
     kms = var.endpoint
     sts = var.endpoint
@@ -24,24 +23,24 @@ provider "aws" {
 }
 
 provider "aws" {
-  alias                       = "elsewhere"
-  region                      = "eu-central-1"
-  skip_credentials_validation = true
-  skip_requesting_account_id  = true
-  skip_metadata_api_check     = true
+  alias  = "elsewhere"
+  region = "eu-central-1"
   endpoints {
     kms = var.endpoint
     sts = var.endpoint
   }
 }
 
+data "aws_caller_identity" "me" {}
+
 locals {
+  account = data.aws_caller_identity.me.account_id
   # Spaces and order are the user's: they have to come back as they went.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      { Sid = "own", Effect = "Allow", Principal = { AWS = "arn:aws:iam::000000000000:root" }, Action = "kms:*", Resource = "*" },
-      { Sid = "use", Effect = "Allow", Principal = { AWS = "arn:aws:iam::000000000000:user/${var.who}" }, Action = ["kms:Encrypt", "kms:Decrypt"], Resource = "*" },
+      { Sid = "own", Effect = "Allow", Principal = { AWS = "arn:aws:iam::${local.account}:root" }, Action = "kms:*", Resource = "*" },
+      { Sid = "use", Effect = "Allow", Principal = { AWS = "arn:aws:iam::${local.account}:user/${var.who}" }, Action = ["kms:Encrypt", "kms:Decrypt"], Resource = "*" },
     ]
   })
 }
@@ -99,7 +98,7 @@ resource "aws_kms_alias" "symmetric" {
 resource "aws_kms_grant" "reader" {
   name              = "reader"
   key_id            = aws_kms_key.symmetric.key_id
-  grantee_principal = "arn:aws:iam::000000000000:user/${var.who}"
+  grantee_principal = "arn:aws:iam::${local.account}:user/${var.who}"
   operations        = ["Decrypt", "DescribeKey"]
   constraints {
     encryption_context_equals = { purpose = "test" }
