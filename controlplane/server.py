@@ -31,6 +31,7 @@ from controlplane.api.services import Services
 from controlplane.api.xks.listeners import Listeners
 from controlplane.audit.journal import AuditJournal
 from controlplane.audit.reading import JournalReader
+from controlplane.backups import AUDIT_DIRECTORY, DATABASE_FILE
 from controlplane.clock import Clock
 from controlplane.domain.names import principal_arn
 from controlplane.errors import KeysteadError, StartupRefused
@@ -38,24 +39,26 @@ from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
 from controlplane.listening import configure_logging, listen
 from controlplane.reconcile.runtime import Runtime
+from controlplane.reconcile.upkeep import Upkeep
 from controlplane.schema.credentials import TokenRequest
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus, PrincipalType
 from controlplane.settings import Settings
 from controlplane.store import facts, objects
-from controlplane.store.catalog import Catalog
+from controlplane.store.backup import remove_leftovers
+from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.changes import ChangeSignal
+from controlplane.store.copies import Copy
 from controlplane.store.database import Database
 from controlplane.store.material import StoredPluginState
+from controlplane.store.safekeeping import Safekeeping
 from controlplane.usage.attestations import Attestations
 from controlplane.usage.imports import Imports
 from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Usage
 from plugins.sdk import PluginState
 
-DATABASE_FILE: Final = "keystead.db"
-AUDIT_DIRECTORY: Final = "audit"
 GRACE_SECONDS: Final = 5
 GC_OBJECTS: Final = 20_000
 
@@ -149,10 +152,15 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             raise StartupRefused(
                 f"there is no Keystead in {settings.directory} ({DATABASE_FILE} is missing); make one: keystead init"
             )
+        safekeeping = Safekeeping([Copy(Path(directory)) for directory in settings.copies], clock)
+        stack.callback(safekeeping.close)
         database.open()
         stack.callback(database.close)
+        remove_leftovers(settings.directory)
         _check_account(database, settings)
         server_id = await database.write(lambda tx: facts.put_once(tx, "server-id", str(uuid.uuid4())))
+        safekeeping.open(server_id)
+        database.protect(safekeeping)
 
         audit = AuditJournal(settings.directory / AUDIT_DIRECTORY)
         audit.open()
@@ -170,15 +178,18 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         changes = ChangeSignal(database)
         changes.start()
         stack.push_async_callback(changes.stop)
-        catalog = Catalog(database, limit=settings.cached_keys)
+        catalog = Catalog(database, lambda record: _forget(calls, record), limit=settings.cached_keys)
+        fresh = asyncio.create_task(_keep_fresh(catalog, changes), name="catalog")
+        stack.push_async_callback(_cancelled, fresh)
         grant_tokens = GrantTokens(sealer, clock)
         usage = Usage(database, catalog, audit, clock, grant_tokens, account=settings.account)
         usage.last_uses.start()
         stack.push_async_callback(usage.last_uses.stop)
         listeners = Listeners(database, catalog, calls, usage, clock, settings.account)
         stack.push_async_callback(listeners.close)
+        upkeep = Upkeep(database, safekeeping, clock, look_hours=settings.look_hours)
         runtime = Runtime(
-            database, calls, clock, audit, changes, lambda store: store_options(store, settings), listeners
+            database, calls, clock, audit, changes, lambda store: store_options(store, settings), listeners, upkeep.run
         )
         await runtime.start()
         stack.push_async_callback(runtime.stop)
@@ -199,6 +210,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             attestations=attestations,
             imports=Imports(database, calls, clock),
             trail=JournalReader(settings.directory / AUDIT_DIRECTORY),
+            safekeeping=safekeeping,
             grant_tokens=grant_tokens,
             credentials=Credentials(database, sealer),
             look_at=runtime.look_at,
@@ -313,6 +325,29 @@ def _check_account(database: Database, settings: Settings) -> None:
         )
 
 
+def _forget(calls: Calls, record: KeyRecord) -> None:
+    """A key changed, perhaps in another process: its material is opened anew if it is used again."""
+    for ref in record.refs.values():
+        calls.forget(record.key.spec.key_store, ref)
+
+
+async def _keep_fresh(catalog: Catalog, changes: ChangeSignal) -> None:
+    """Hear of changes unasked: material that another process destroyed must not stay in the memory of this one."""
+    seen = 0
+    while True:
+        try:
+            seen = await changes.wait(seen, 60.0)
+            catalog.refresh()
+        except KeysteadError as error:
+            log.warning("the catalog cannot be refreshed", error=error.message)
+            await asyncio.sleep(1.0)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def _close_all(calls: Calls) -> None:
     for name in calls.connections.names():
         connection = calls.connections.take(name)
@@ -354,4 +389,14 @@ def data_directory(default: Path | None) -> Path:
     return default if default is not None else Path("keystead-data")
 
 
-__all__ = ["Issued", "configure_logging", "data_directory", "provision", "run", "running", "serve"]
+__all__ = [
+    "AUDIT_DIRECTORY",
+    "DATABASE_FILE",
+    "Issued",
+    "configure_logging",
+    "data_directory",
+    "provision",
+    "run",
+    "running",
+    "serve",
+]

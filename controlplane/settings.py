@@ -65,6 +65,10 @@ class Settings(_Section, frozen=True):
     """Options of the key store ``standard``, the root key provider among them."""
     nitro_root: str | None = None
     """PEM file of the root certificates under which attestation documents of enclaves are believed."""
+    copies: tuple[str, ...] = ()
+    """Directories, besides the database, in which key tokens and the standard store's own records are kept."""
+    look_hours: Annotated[int, msgspec.Meta(ge=1, le=8760)] = 24
+    """How often all copies are compared and made good."""
     log_level: str = "info"
     dev: DevCredentials | None = None
 
@@ -133,5 +137,10 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         tls = Tls(absolute(tls.certificate), absolute(tls.key))
     nitro_root = None if settings.nitro_root is None else absolute(settings.nitro_root)
     return msgspec.structs.replace(
-        settings, data_dir=absolute(settings.data_dir), standard=standard, tls=tls, nitro_root=nitro_root
+        settings,
+        data_dir=absolute(settings.data_dir),
+        copies=tuple(absolute(copy) for copy in settings.copies),
+        standard=standard,
+        tls=tls,
+        nitro_root=nitro_root,
     )

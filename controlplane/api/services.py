@@ -22,6 +22,7 @@ from controlplane.store import objects
 from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
+from controlplane.store.safekeeping import Safekeeping
 from controlplane.usage.attestations import Attestations
 from controlplane.usage.imports import Imports
 from controlplane.usage.perform import Usage
@@ -45,6 +46,7 @@ class Services(msgspec.Struct, frozen=True):
     attestations: Attestations
     imports: Imports
     trail: JournalReader
+    safekeeping: Safekeeping
     grant_tokens: GrantTokens
     credentials: Credentials
     look_at: Callable[[Kind, str], None]

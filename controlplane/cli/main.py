@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 
 from controlplane import __version__
-from controlplane.cli import options
+from controlplane.cli import options, upkeep
 from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
@@ -57,7 +57,7 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
-        {"name": "Servers", "commands": ["dev", "init", "serve"]},
+        {"name": "Servers", "commands": ["dev", "init", "serve", "copies", "backup", "restore"]},
         {"name": "Screen", "commands": ["tui"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
@@ -387,6 +387,9 @@ def _credentials(command: str, principal: str, url: str | None, as_json: bool, *
 
 
 keystead.add_command(import_material)
+keystead.add_command(upkeep.copies)
+keystead.add_command(upkeep.backup)
+keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
 
 

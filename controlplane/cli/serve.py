@@ -171,7 +171,8 @@ def _settings_text(
         "# Settings of this Keystead. Paths are relative to this file.\n"
         f'dataDir = "data"\naccount = "{_toml(account)}"\nregions = [{quoted}]\n'
         f'host = "{host}"\nport = {port}\nlogLevel = "info"\n'
-        "# workers = 2  # processes that share the port, one core each\n\n"
+        "# workers = 2  # processes that share the port, one core each\n"
+        '# copies = ["/mnt/a/keystead", "/mnt/b/keystead"]  # on other disks: key tokens, besides the database\n\n'
         '# [tls]\n# certificate = "tls.crt"\n# key = "tls.key"\n\n'
         "# The root key opens everything else. Back it up apart from the data: without it no backup opens.\n"
         f"[standard.rootKey]\n{provider}\n"

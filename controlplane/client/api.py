@@ -14,6 +14,7 @@ from controlplane.audit.records import AuditEntry, AuditPage, Decision
 from controlplane.client.addresses import is_reference, segment
 from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
 from controlplane.schema.browse import Access, KeyAbout, KeyRows, KeySort, Summary, Verdict
+from controlplane.schema.copies import CopiesReport
 from controlplane.schema.credentials import (
     AccessKeyChange,
     AccessKeyInfo,
@@ -44,6 +45,9 @@ COLLECTIONS: Final[Mapping[Kind, str]] = {
 }
 PAGE_SIZE: Final = 500
 MAX_EVENT: Final = 1024 * 1024
+BACKUP_CHUNK: Final = 256 * 1024
+BACKUP_SECONDS: Final = 600.0
+"""How long a server may take to make a backup before it sends the first piece."""
 
 _SILENCE_SECONDS: Final = 45.0
 """The change feed sends a heartbeat every 15 s; three missing ones are a dead connection."""
@@ -327,6 +331,28 @@ class Client(Connection):
             if page.next == marker:
                 raise UnexpectedAnswer(f"{self.url} sent a page of the audit journal that does not move on")
             marker = page.next
+
+    # ---- the server's own records ----------------------------------------------------------------------------------
+
+    async def verify_copies(self) -> CopiesReport:
+        """Compare the database and every directory of copies."""
+        return await self._ask("POST", "/v1/copies/verify", CopiesReport, b"")
+
+    async def repair_copies(self) -> CopiesReport:
+        """The same, and make good what is missing or damaged."""
+        return await self._ask("POST", "/v1/copies/repair", CopiesReport, b"")
+
+    async def backup(self) -> AsyncIterator[bytes]:
+        """A backup as one tar file, piece by piece."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=BACKUP_SECONDS)
+        try:
+            async with self._request("GET", "/v1/backup", accept="application/x-tar", timeout=timeout) as response:
+                if response.status != 200:
+                    self._raise_problem(response, await self._read(response))
+                async for chunk in response.content.iter_chunked(BACKUP_CHUNK):
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from None
 
     # ---- the server ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
@@ -62,10 +62,12 @@ class Runtime:
         signal: ChangeSignal,
         options_of: Callable[[KeyStore], dict[str, Any]],
         listeners: Listeners,
+        chores: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._signal = signal
+        self._chores = chores
         self._connections = calls.connections
         self.lease = Lease(database)
         self.queue: KeyedQueue[Item] = KeyedQueue()
@@ -129,6 +131,8 @@ class Runtime:
         for number in range(WORKERS):
             self._workers.append(asyncio.create_task(self._work(), name=f"reconcile-worker-{number}"))
         self._tasks.append(asyncio.create_task(self._tick(), name="reconcile-tick"))
+        if self._chores is not None:
+            self._tasks.append(asyncio.create_task(self._chores(), name="upkeep"))
         while True:
             try:
                 await self._follow()

@@ -9,6 +9,7 @@ reorder what a person is asked to approve. Sensitive values are not shown. Text 
 line says so; it never hides a difference. What is blocked stands last in a plan, because a terminal shows the end.
 """
 
+from controlplane.report.copies import copies_lines
 from controlplane.report.imports import import_lines
 from controlplane.report.lines import Line, Style, age, moment, printable, time_left
 from controlplane.report.objects import (
@@ -39,6 +40,7 @@ __all__ = [
     "Style",
     "age",
     "applied_line",
+    "copies_lines",
     "counts_line",
     "describe_lines",
     "import_lines",

@@ -31,6 +31,10 @@ class EventReason(StrEnum):
     PRIMARY_MOVED = "PrimaryMoved"
     USE_REFUSED = "UseRefused"
     """A use of a key that is pending deletion: whoever it was will miss the key."""
+    COPY_DAMAGED = "CopyDamaged"
+    COPY_REPAIRED = "CopyRepaired"
+    COPY_LOST = "CopyLost"
+    """No good copy of a key token or plugin record is left."""
     STORE_CONNECTED = "StoreConnected"
     STORE_FAILED = "StoreFailed"
     STORE_MAINTAINED = "StoreMaintained"
@@ -51,6 +55,8 @@ WARNINGS: Final = frozenset(
         EventReason.MATERIAL_EXPIRES_SOON,
         EventReason.MATERIAL_EXPIRED,
         EventReason.PROXY_FAILED,
+        EventReason.COPY_DAMAGED,
+        EventReason.COPY_LOST,
     }
 )
 """Reasons that call for somebody to look."""

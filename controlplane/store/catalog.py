@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 import msgspec
@@ -61,11 +62,14 @@ class Bounded(Generic[K, V]):
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
 
-    def drop(self, key: K) -> None:
-        self._entries.pop(key, None)
+    def drop(self, key: K) -> V | None:
+        return self._entries.pop(key, None)
 
-    def clear(self) -> None:
+    def clear(self) -> list[V]:
+        """Drop everything; what it was."""
+        dropped = list(self._entries.values())
         self._entries.clear()
+        return dropped
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,8 +78,12 @@ class Bounded(Generic[K, V]):
 class Catalog:
     """The read side of the store for one event loop. Not for other threads."""
 
-    def __init__(self, database: Database, *, limit: int = 10_000) -> None:
+    def __init__(
+        self, database: Database, on_drop: Callable[[KeyRecord], None] | None = None, *, limit: int = 10_000
+    ) -> None:
+        """``on_drop`` hears of every key that changed, with the record as it was."""
         self._database = database
+        self._on_drop = on_drop
         self._keys: Bounded[tuple[str, str], KeyRecord] = Bounded(limit)
         self._places: dict[str, tuple[str, str]] = {}
         self._aliases: Bounded[tuple[str, str], tuple[str, str]] = Bounded(limit)
@@ -104,7 +112,7 @@ class Catalog:
             if change.kind is Kind.KEY:
                 place = self._places.pop(change.uid, None)
                 if place is not None:
-                    self._keys.drop(place)
+                    self._told(self._keys.drop(place))
                 self._aliases.clear()
                 self._grants.drop(change.uid)
             elif change.kind is Kind.KEY_STORE:
@@ -193,8 +201,13 @@ class Catalog:
         self._keys.put(place, record)
         self._places[record.key.metadata.uid] = place
 
+    def _told(self, record: KeyRecord | None) -> None:
+        if record is not None and self._on_drop is not None:
+            self._on_drop(record)
+
     def _clear(self) -> None:
-        self._keys.clear()
+        for record in self._keys.clear():
+            self._told(record)
         self._places.clear()
         self._aliases.clear()
         self._grants.clear()

@@ -16,12 +16,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import sqlite_utils
 import structlog
 
 from controlplane.errors import KeysteadError, StoreDamaged, StoreUnavailable
+from controlplane.store.copies import What
 from controlplane.store.migrations import MIGRATIONS
 
 T = TypeVar("T")
@@ -38,13 +39,43 @@ MAX_BATCH: Final = 256
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
+class Guard(Protocol):
+    """Keeps things outside the database in step with what is committed (``safekeeping``)."""
+
+    def before_answer(self, tx: sqlite3.Connection) -> None:
+        """After each job, in its savepoint; what it raises undoes the job."""
+
+    def removals_due(self, tx: sqlite3.Connection) -> bool:
+        """Whether what was committed deleted something that has to go elsewhere, too. Asked after each commit."""
+
+    def remove(self, tx: sqlite3.Connection) -> None:
+        """Have it go, in a transaction of its own and before anybody is answered."""
+
+    def find(self, what: What, owner: str, name: str) -> bytes | None:
+        """What another place has under a name that is missing or damaged here."""
+
+    def repair_row(self, tx: sqlite3.Connection, what: What, owner: str, name: str) -> bool:
+        """Make a row good from another place. False if there is nothing to do or to do it with."""
+
+    def state_names(self, store: str) -> set[str]:
+        """Names of what a plugin keeps, as other places know them."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows its database, so that reading a token can ask for a copy of it."""
+
+    database: Database | None = None
+
+
 class _Job:
+    """Work for the writer. ``loop`` None: nobody waits for it."""
+
     __slots__ = ("future", "loop", "work")
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop | None) -> None:
         self.work = work
         self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
+        self.future: asyncio.Future[Any] | None = loop.create_future() if loop is not None else None
 
 
 class Database:
@@ -59,6 +90,8 @@ class Database:
         self._thread: threading.Thread | None = None
         self._writer: sqlite3.Connection | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._log_holds_secrets = False
+        self.guard: Guard | None = None
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
@@ -100,6 +133,10 @@ class Database:
                 connection.close()
             self._readers.clear()
 
+    def protect(self, guard: Guard) -> None:
+        """Have ``guard`` take part in every transaction from now on."""
+        self.guard = guard
+
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` from the writer's thread after each commit of this process."""
         self._listeners.append(listener)
@@ -115,8 +152,14 @@ class Database:
             raise StoreUnavailable(f"database {self.path} is closed; nothing was changed")
         job = _Job(work, asyncio.get_running_loop())
         self._jobs.put(job)
+        assert job.future is not None
         result: T = await asyncio.shield(job.future)
         return result
+
+    def later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        """Run ``work`` in a transaction of its own some time soon; nobody hears of its end. From any thread."""
+        if self._thread is not None:
+            self._jobs.put(_Job(work, None))
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``query`` on this thread's own read-only connection; point reads are fine on the event loop."""
@@ -144,15 +187,24 @@ class Database:
         MIGRATIONS.apply(sqlite_utils.Database(writer))
         if writer.in_transaction:
             writer.commit()
+        _clear_log(writer)
 
     def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+            factory=Connection,
         )
+        connection.database = self
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            # What is deleted is overwritten: a key token in a free page would still open.
+            connection.execute("PRAGMA secure_delete=ON")
             if read_only:
                 connection.execute("PRAGMA query_only=ON")
         except sqlite3.DatabaseError:
@@ -195,21 +247,48 @@ class Database:
             failure = _translated(error, self.path)
             outcomes = [(job, None, failure) for job in batch]
         else:
+            self._remove(writer)
             for listener in self._listeners:
                 try:
                     listener()
                 except Exception:  # the writer outlives a bad listener: without it every later write would hang
                     log.exception("a listener to commits failed")
         for job, result, problem in outcomes:
+            if job.loop is None or job.future is None:
+                if problem is not None:
+                    log.warning("work that nobody waits for failed", error=type(problem).__name__)
+                continue
             # A loop that has closed has nobody waiting any more.
             with contextlib.suppress(RuntimeError):
                 job.loop.call_soon_threadsafe(_settle, job.future, result, problem)
+
+    def _remove(self, writer: sqlite3.Connection) -> None:
+        """Let the guard remove elsewhere what was deleted here, and clear the log of it, before anybody is answered.
+
+        What fails here is marked in the database and done later; the commit stands.
+        """
+        if self.guard is None:
+            return
+        try:
+            if self.guard.removals_due(writer):
+                writer.execute("BEGIN IMMEDIATE")
+                self.guard.remove(writer)
+                writer.execute("COMMIT")
+                self._log_holds_secrets = True
+            if self._log_holds_secrets:
+                self._log_holds_secrets = not _clear_log(writer)
+        except Exception as error:
+            with contextlib.suppress(sqlite3.Error):
+                writer.execute("ROLLBACK")
+            log.warning("copies of what was deleted are still there", error=type(error).__name__)
 
     def _attempt(self, writer: sqlite3.Connection, job: _Job) -> tuple[Any, BaseException | None]:
         """One job in its savepoint, so that a job that fails leaves nothing and harms no other."""
         writer.execute("SAVEPOINT job")
         try:
             result = job.work(writer)
+            if self.guard is not None:
+                self.guard.before_answer(writer)
         except Exception as error:
             if isinstance(error, sqlite3.Error) and not writer.in_transaction:
                 raise  # SQLite rolled the whole transaction back (full disk, I/O error)
@@ -228,6 +307,15 @@ def _settle(future: asyncio.Future[Any], result: Any, problem: BaseException | N
         future.exception()  # the caller may have been cancelled: an outcome nobody awaits is not worth a warning
     else:
         future.set_result(result)
+
+
+def _clear_log(writer: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, which holds pages as they were before. False while a reader needs it."""
+    writer.execute("PRAGMA busy_timeout = 250")
+    try:
+        return not writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        writer.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
 
 def _translated(error: sqlite3.Error, path: Path) -> KeysteadError:

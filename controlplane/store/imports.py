@@ -106,6 +106,7 @@ def forget_expired(tx: sqlite3.Connection, now: datetime) -> int:
         "UPDATE imports SET sealed = NULL WHERE sealed IS NOT NULL AND valid_to <= ?", (now.timestamp(),)
     ).rowcount
     if gone:
+        material.note_deletion(tx, material.SYSTEM)
         tx.execute(
             """DELETE FROM imports WHERE sealed IS NULL AND id <= (
                  SELECT newer.id FROM imports newer WHERE newer.uid = imports.uid AND newer.sealed IS NULL

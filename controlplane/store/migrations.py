@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import cast
 
 from sqlite_utils import Database, Migrations
@@ -202,3 +203,20 @@ def m010_key_index(db: Database) -> None:
     db.conn.execute("CREATE INDEX key_index_expires ON key_index (expires_at) WHERE expires_at IS NOT NULL")
     for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
         keyindex.put(db.conn, cast(Key, objects.decode(row)))
+
+
+@MIGRATIONS()
+def m011_copies(db: Database) -> None:
+    """What has to be written to or removed from other places; checksums of what plugins keep."""
+    db.conn.execute(
+        """CREATE TABLE copies_due (
+             what TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+             PRIMARY KEY (what, owner, name))"""
+    )
+    db.conn.execute("CREATE INDEX copies_due_state ON copies_due (state)")
+    db.conn.execute("ALTER TABLE plugin_state ADD COLUMN checksum BLOB")
+    for store, name, value in db.conn.execute("SELECT store, name, value FROM plugin_state").fetchall():
+        db.conn.execute(
+            "UPDATE plugin_state SET checksum = ? WHERE store = ? AND name = ?",
+            (hashlib.sha256(bytes(value)).digest(), store, name),
+        )
