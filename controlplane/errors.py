@@ -19,6 +19,7 @@
     ├── NotFound
     │   └── KeyStoreNotFound
     ├── AlreadyExists
+    │   └── ExternalKeyInUse           the external key stands for another key of the key store already
     ├── Conflict                    the object moved: resource version or owner differs
     │   ├── PreconditionFailed         the request named a version that is not the present one
     │   ├── StalePlan
@@ -57,6 +58,8 @@ class KeysteadError(Exception):
     """Base. ``code`` is the stable name that machines match; ``message`` is for people."""
 
     code: ClassVar[str] = "InternalError"
+    cause: str = ""
+    """Of what a key store failed with: the plugin's own reason, where a door has words for it (``ProxyFault``)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -172,6 +175,10 @@ class KeyStoreNotFound(NotFound):
 
 class AlreadyExists(KeysteadError):
     code = "AlreadyExists"
+
+
+class ExternalKeyInUse(AlreadyExists):
+    code = "ExternalKeyInUse"
 
 
 class Conflict(KeysteadError):

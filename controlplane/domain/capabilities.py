@@ -36,6 +36,12 @@ _CLUSTER = StoreRules((Origin.AWS_CLOUDHSM,), _CUSTOM, rotation=False, multi_reg
 _EXTERNAL = StoreRules((Origin.EXTERNAL_KEY_STORE,), _CUSTOM, rotation=False, multi_region=False)
 
 
+_EXTERNAL_KEY = {
+    True: "a key in an external key store stands for an external key: give the id that it has there",
+    False: "only a key store of type xks has external keys",
+}
+
+
 def rules_for(store_type: str) -> StoreRules:
     """Rules of a key store type; any type but ``standard`` and ``xks`` is a cluster that the user owns."""
     return {STANDARD: _STANDARD, "xks": _EXTERNAL}.get(store_type, _CLUSTER)
@@ -103,6 +109,16 @@ def complete(
                 "origin", f"a key store of type {store_type} holds keys of origin {_words(rules.origins)}, not {origin}"
             )
         )
+    misfits += _store_misfits(desired, rules, origin)
+    completed = msgspec.structs.replace(
+        desired, key_usage=usage, origin=origin, region=desired.region or default_region
+    )
+    return completed, misfits
+
+
+def _store_misfits(desired: DesiredKey, rules: StoreRules, origin: Origin) -> list[Misfit]:
+    """What the type of key store does not do."""
+    misfits: list[Misfit] = []
     if desired.multi_region and not rules.multi_region:
         misfits.append(Misfit("multiRegion", "keys in custom key stores cannot be multi-Region keys"))
     if desired.rotation.enabled:
@@ -113,10 +129,9 @@ def complete(
                 Misfit("rotation.enabled", "only SYMMETRIC_DEFAULT keys of origin AWS_KMS rotate automatically")
             )
     misfits += _expiry_misfits(desired.expiry, origin)
-    completed = msgspec.structs.replace(
-        desired, key_usage=usage, origin=origin, region=desired.region or default_region
-    )
-    return completed, misfits
+    if (desired.xks_key_id is None) is (rules is _EXTERNAL):
+        misfits.append(Misfit("xksKeyId", _EXTERNAL_KEY[rules is _EXTERNAL]))
+    return misfits
 
 
 def _expiry_misfits(expiry: ExpirySpec, origin: Origin) -> list[Misfit]:

@@ -19,6 +19,7 @@ IMMUTABLE: Mapping[Kind, Mapping[str, str]] = {
         "keySpec": "its material is of another kind",
         "keyUsage": "a key has one usage for life",
         "origin": "the source of material cannot change",
+        "xksKeyId": "it stands for one external key for life",
         "keyStore": "material does not move between key stores",
         "region": "a key lives in one Region",
         "multiRegion": "it is decided when the key is made",

@@ -16,10 +16,12 @@ import structlog
 from controlplane import errors
 from controlplane.keystores.connections import Connection, Connections
 from controlplane.keystores.deadline import within
+from controlplane.schema.keystores import STANDARD
 from plugins.sdk import (
     Algorithm,
     Capabilities,
     CredentialsRefused,
+    ExternalKey,
     GcmCiphertext,
     Health,
     Imported,
@@ -31,6 +33,7 @@ from plugins.sdk import (
     KeyPair,
     KeySpec,
     KeyStoreError,
+    KeyStorePlugin,
     Material,
     MaterialDamaged,
     MaterialNotFound,
@@ -38,6 +41,7 @@ from plugins.sdk import (
     MessageType,
     Misconfigured,
     OutcomeUnknown,
+    ProxyFault,
     SecretBytes,
     Unavailable,
     Unsupported,
@@ -47,6 +51,7 @@ from plugins.sdk import (
 )
 
 T = TypeVar("T")
+_FAULTS: Final = frozenset(ProxyFault)
 
 log = structlog.get_logger("keystead.keystores")
 
@@ -56,6 +61,44 @@ OPEN_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 5.0
 
 
+class Inner:
+    """The standard key store as a plugin that wraps it sees it: its methods, its errors, nothing in between.
+
+    Deadline and breaker are those of the call that is under way on the store outside.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @property
+    def _plugin(self) -> KeyStorePlugin:
+        connection = self._connections.find(STANDARD)
+        if connection is None:
+            raise Unavailable("the standard key store is not open")
+        return connection.plugin
+
+    async def observe(self, ref: MaterialRef) -> Material | None:
+        return await self._plugin.observe(ref)
+
+    async def create(self, ref: MaterialRef) -> Material:
+        return await self._plugin.create(ref)
+
+    async def destroy(self, ref: MaterialRef) -> None:
+        await self._plugin.destroy(ref)
+
+    def forget(self, ref: MaterialRef) -> None:
+        self._plugin.forget(ref)
+
+    async def encrypt(self, ref: MaterialRef, algorithm: Algorithm, plaintext: bytes, aad: bytes) -> bytes:
+        return await self._plugin.encrypt(ref, algorithm, plaintext, aad)
+
+    async def decrypt(self, ref: MaterialRef, algorithm: Algorithm, ciphertext: bytes, aad: bytes) -> bytes:
+        return await self._plugin.decrypt(ref, algorithm, ciphertext, aad)
+
+    async def random(self, length: int) -> bytes:
+        return await self._plugin.random(length)
+
+
 class Calls:
     """Plugin methods with the host's manners."""
 
@@ -63,6 +106,7 @@ class Calls:
         self, connections: Connections, *, use_seconds: float = USE_SECONDS, change_seconds: float = CHANGE_SECONDS
     ) -> None:
         self.connections = connections
+        connections.inner = Inner(connections)
         self._use_seconds = use_seconds
         self._change_seconds = change_seconds
 
@@ -248,6 +292,12 @@ class Calls:
             raise errors.Unsupported(f"key store {store} does not import material of {target.key_spec} keys")
         return self._admitted(store)
 
+    async def find_external(self, store: str, external_id: str) -> ExternalKey:
+        """What the manager of external keys says of one."""
+        connection = self._admitted(store)
+        call = connection.plugin.find_external(external_id)
+        return await self._run(connection, "find_external", call, self._use_seconds)
+
     # ---- the manners -----------------------------------------------------------------------------------------------
 
     def _found(self, store: str) -> Connection | None:
@@ -276,10 +326,12 @@ class Calls:
             result = await within(call, seconds)
         except KeyStoreError as error:
             if isinstance(error, Unavailable | OutcomeUnknown):
-                connection.breaker.failed()
+                connection.breaker.failed(_cause(error))
             else:
                 connection.breaker.succeeded()
-            raise _translated(error, store) from None
+            translated = _translated(error, store)
+            translated.cause = _cause(error)
+            raise translated from None
         except TimeoutError:
             connection.breaker.failed()
             message = f"key store {store} did not answer {what} within {seconds:g} seconds"
@@ -302,6 +354,11 @@ class Calls:
             raise errors.KeyStoreFailure(message, reason="Unclassified") from None
         connection.breaker.succeeded()
         return result
+
+
+def _cause(error: KeyStoreError) -> str:
+    """The plugin's reason, if doors have words for it."""
+    return error.reason if error.reason in _FAULTS else ""
 
 
 def _translated(error: KeyStoreError, store: str) -> errors.KeysteadError:

@@ -16,7 +16,8 @@ import msgspec
 from controlplane.clock import Clock
 from controlplane.errors import KeyStoreFailure, KeyStoreUnavailable
 from controlplane.keystores.discovery import load_plugin
-from plugins.sdk import Capabilities, KeyStorePlugin, PluginContext, PluginState
+from controlplane.schema.keystores import STANDARD
+from plugins.sdk import Capabilities, InnerStore, KeyStorePlugin, PluginContext, PluginState
 
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 2.0
@@ -35,6 +36,7 @@ class Breaker:
         self._now = now
         self._failures = 0
         self._opened_at = 0.0
+        self._cause = ""
         self.state = BreakerState.CLOSED
 
     def admit(self, store: str) -> None:
@@ -44,10 +46,12 @@ class Breaker:
         if self.state is BreakerState.OPEN and self._now() - self._opened_at >= OPEN_SECONDS:
             self.state = BreakerState.HALF_OPEN
             return
-        raise KeyStoreUnavailable(
+        error = KeyStoreUnavailable(
             f"key store {store} failed {self._failures} times in a row and is given a pause; try again in a moment",
             reason="CircuitOpen",
         )
+        error.cause = self._cause
+        raise error
 
     def succeeded(self) -> None:
         self._failures = 0
@@ -58,9 +62,10 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.OPEN
 
-    def failed(self) -> None:
-        """The store itself failed (not: refused one request)."""
+    def failed(self, cause: str = "") -> None:
+        """The store itself failed (not: refused one request). ``cause`` is told while nobody is let through."""
         self._failures += 1
+        self._cause = cause
         if self.state is BreakerState.HALF_OPEN or self._failures >= FAILURES_TO_OPEN:
             self.state = BreakerState.OPEN
             self._opened_at = self._now()
@@ -86,6 +91,8 @@ class Connections:
         self._open: dict[str, Connection] = {}
         self._arrivals: dict[str, set[asyncio.Future[Connection]]] = {}
         self._did_not_open: dict[str, str] = {}
+        self.inner: InnerStore | None = None
+        """The standard key store, for stores that put a layer of their own around it; ``calls`` provides it."""
 
     def prepare(self, name: str, store_type: str, options: dict[str, Any]) -> Connection:
         """A connection that is not open yet. Raises :class:`KeyStoreFailure` if the options are wrong."""
@@ -94,7 +101,8 @@ class Connections:
             converted = msgspec.convert(options, plugin_type.options_type)
         except msgspec.ValidationError as error:
             raise KeyStoreFailure(f"options of key store {name}: {error}", reason="Misconfigured") from None
-        context = PluginContext(name, self._state_of(name), self._clock.time)
+        inner = self.inner if store_type != STANDARD else None
+        context = PluginContext(name, self._state_of(name), self._clock.time, inner=inner)
         try:
             plugin = plugin_type(converted, context)
         except Exception as error:  # its text may hold anything, as in calls

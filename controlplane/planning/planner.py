@@ -38,7 +38,7 @@ from controlplane.schema.plans import (
 )
 from controlplane.schema.principals import DesiredPrincipal
 from controlplane.schema.xksproxies import DesiredXksProxy
-from controlplane.store import credentials, keys, last_uses, objects
+from controlplane.store import credentials, externalkeys, keys, last_uses, objects
 from controlplane.store.database import Tx
 
 PLAN_LIFETIME: Final = timedelta(hours=1)
@@ -136,6 +136,12 @@ class _Live:
         held = objects.get_key(self._tx, region, primary.status.key_id) if primary is not None else None
         return held is not None and held.metadata.name != name
 
+    def stands_for(self, spec: DesiredKey, name: str) -> str | None:
+        """The name of the other key that the external key of ``spec`` stands for, if there is one."""
+        uid = externalkeys.holder(self._tx, spec.key_store, spec.xks_key_id or "")
+        held = objects.get(self._tx, uid) if uid is not None else None
+        return held.metadata.name if held is not None and held.metadata.name != name else None
+
 
 # ---- completing the documents ----------------------------------------------------------------------------------------
 
@@ -188,6 +194,10 @@ def _complete(documents: Sequence[Located], live: _Live, around: Surroundings) -
                     misfits.append(Misfit("region", f"{spec.replica_of} has another replica in {region} already"))
             spec, more = capabilities.complete(spec, store_type, offered, default_region=around.default_region)
             misfits += more
+            if spec.xks_key_id is not None and (other_key := live.stands_for(spec, document.name)):
+                misfits.append(
+                    Misfit("xksKeyId", f"in {spec.key_store} it stands for key {other_key} already; name another one")
+                )
             problems.extend(located.problem(misfit.message, "spec", *misfit.path.split(".")) for misfit in misfits)
         if isinstance(spec, DesiredXksProxy):
             problems.extend(_exposure_problems(located, spec, documents, live))

@@ -82,7 +82,11 @@ class Follower:
             if name == STANDARD or connection is None:
                 continue
             store = declared.get(name)
-            if store is None or not store.spec.connected or connection.options != self._options_of(store):
+            if (
+                store is None
+                or not store.spec.connected
+                or (connection.options != self._options_of(store) and not connection.plugin.overlaps)
+            ):
                 self._calls.connections.take(name)
                 await self._calls.close(connection)
                 log.info("key store disconnected", store=name, leads=False)
@@ -94,7 +98,8 @@ class Follower:
 
     def _may_open(self, store: KeyStore) -> bool:
         name, generation = store.metadata.name, store.metadata.generation
-        if not store.spec.connected or self._calls.connections.find(name) is not None:
+        held = self._calls.connections.find(name)
+        if not store.spec.connected or (held is not None and held.options == self._options_of(store)):
             return False
         if store.status.connection is not ConnectionState.CONNECTED or store.status.observed_generation != generation:
             return False
@@ -112,10 +117,13 @@ class Follower:
         except KeysteadError as error:
             tried.failures += 1
             pause = min(2.0**tried.failures, LONGEST_PAUSE_SECONDS)
-            refused = getattr(error, "reason", None) == "CredentialsRefused"
+            refused = getattr(error, "reason", None) == "CredentialsRefused" and not error.cause
             tried.again_at = None if refused else asyncio.get_running_loop().time() + pause
             log.warning("a key store did not open", store=name, error=error.message, leads=False)
             return
         tried.failures = 0
+        replaced = self._calls.connections.find(name)
         self._calls.connections.install(connection)
+        if replaced is not None:
+            await self._calls.close(replaced)
         log.info("key store connected", store=name, leads=False)

@@ -62,14 +62,20 @@ class KeyStoreReconciler:
         name = store.metadata.name
         options = self._options_of(store)
         connection = self._calls.connections.find(name)
+        replaced: Connection | None = None
         if connection is not None and connection.options != options:
-            await self._disconnect(name)
+            if connection.plugin.overlaps:
+                replaced = connection  # in use until the new one is open
+            else:
+                await self._disconnect(name)
             connection = None
         try:
             if connection is None:
                 connection = self._calls.connections.prepare(name, store.spec.type, options)
                 await self._calls.open(connection)
                 self._calls.connections.install(connection)
+                if replaced is not None:
+                    await self._calls.close(replaced)
                 log.info("key store connected", store=name)
                 await self._tell(store, EventReason.STORE_CONNECTED, "it is connected")
             health = await self._calls.probe(connection)
@@ -84,8 +90,10 @@ class KeyStoreReconciler:
             state = ConnectionState.CONNECTED if connected else ConnectionState.FAILED
             await self._tell(store, EventReason.STORE_FAILED, error.message)
             await self._write(store, state, reason, error.message, synced=False)
-            # Credentials that were refused are not tried again and again: a device locks itself after a few.
-            return Verdict(ConditionStatus.FALSE, reason, error.message, retry=reason is not Reason.CREDENTIALS_REFUSED)
+            # Credentials that were refused are not tried again and again: a device locks itself after a few. A proxy
+            # does not, and may have been told of them meanwhile.
+            retry = reason is not Reason.CREDENTIALS_REFUSED or bool(error.cause)
+            return Verdict(ConditionStatus.FALSE, reason, error.message, retry=retry)
         reason = Reason.CONNECTED if health.healthy else Reason.UNHEALTHY
         await self._write(store, ConnectionState.CONNECTED, reason, health.detail, connection.capabilities)
         return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=PROBE_SECONDS)

@@ -279,8 +279,9 @@ def check(located: Sequence[Located], *, resolved: bool = False) -> list[Problem
     names: dict[tuple[Kind, str], Source] = {}
     aliases: dict[tuple[str | None, str], Located] = {}
     paths: dict[tuple[str, int, str], Located] = {}
+    external: dict[tuple[str, str], Located] = {}
     for each in located:
-        found = islice(_rules(each, names, aliases, paths, resolved=resolved), mistakes.MAX_MISTAKES)
+        found = islice(_rules(each, names, aliases, paths, external, resolved=resolved), mistakes.MAX_MISTAKES)
         problems += _problems(found, each.source.file, each.source.document, each.source.line, each.passage)
     return problems
 
@@ -290,6 +291,7 @@ def _rules(
     names: dict[tuple[Kind, str], Source],
     aliases: dict[tuple[str | None, str], Located],
     paths: dict[tuple[str, int, str], Located],
+    external: dict[tuple[str, str], Located],
     *,
     resolved: bool,
 ) -> Iterator[Mistake]:
@@ -302,6 +304,7 @@ def _rules(
         case KeyDocument(spec=spec):
             yield from _alias_rules(each, spec, aliases)
             yield from _tag_rules(spec.tags)
+            yield from _external_key_rules(each, spec, external)
             if spec.policy is not None:
                 yield from _policy_rules(spec.policy, ("spec", "policy"), resolved=resolved)
         case KeyStoreDocument(spec=store):
@@ -375,6 +378,16 @@ def _tag_rules(tags: Mapping[str, str]) -> Iterator[Mistake]:
         if tag.lower().startswith("aws:"):
             hint = "tag keys that begin with `aws:` belong to AWS services: choose another name"
             yield Mistake("this tag key is reserved", ("spec", "tags", tag), hint)
+
+
+def _external_key_rules(each: Located, spec: DesiredKey, external: dict[tuple[str, str], Located]) -> Iterator[Mistake]:
+    if spec.xks_key_id is None:
+        return
+    holder = external.setdefault((spec.key_store, spec.xks_key_id), each)
+    if holder is not each:
+        hint = f"one external key is for one key; the first one is in {_place(holder.source)}"
+        message = f"`{spec.xks_key_id}` stands for Key `{holder.document.name}` already"
+        yield Mistake(message, ("spec", "xksKeyId"), hint)
 
 
 def _policy_rules(policy: PolicySource, path: Path, *, resolved: bool) -> Iterator[Mistake]:

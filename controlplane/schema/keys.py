@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from controlplane.schema.base import Alias, Frozen, Name, Region
+from controlplane.schema.base import Alias, ExternalKeyId, Frozen, Name, Region
 from controlplane.schema.conditions import Condition
 from plugins.sdk.vocabulary import Algorithm, KeySpec, KeyUsage, MessageType
 
@@ -107,6 +107,8 @@ class DesiredKey(Frozen):
     key_spec: KeySpec = KeySpec.SYMMETRIC_DEFAULT
     key_usage: KeyUsage | None = None
     origin: Origin | None = None
+    xks_key_id: ExternalKeyId | None = None
+    """The external key that this key stands for; of keys in external key stores, and required there."""
     description: Annotated[str, msgspec.Meta(max_length=8192)] = ""
     enabled: bool = True
     multi_region: bool = False

@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from controlplane.schema.base import ALIAS_PATTERN, NAME_PATTERN, REGION_PATTERN
+from controlplane.schema.base import ALIAS_PATTERN, EXTERNAL_KEY_ID_PATTERN, NAME_PATTERN, REGION_PATTERN
 from controlplane.schema.meta import Metadata
-from controlplane.schema.xksproxies import ACCESS_KEY_ID_PATTERN, EXTERNAL_KEY_ID_PATTERN, PATH_PREFIX_PATTERN
+from controlplane.schema.xksproxies import ACCESS_KEY_ID_PATTERN, PATH_PREFIX_PATTERN
 
 Path = tuple[str | int, ...]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from controlplane.schema.base import Frozen, Name
+from controlplane.schema.base import ExternalKeyId, Frozen, Name
 from controlplane.schema.conditions import Condition
 from plugins.sdk.options import SecretSource
 
@@ -22,17 +22,11 @@ MAX_URI_PATH: Final = 128
 
 # Python's `$` also matches before a final line feed; see schema.base.
 ACCESS_KEY_ID_PATTERN = r"^[A-Z2-7]{20,30}$(?!\n)"
-EXTERNAL_KEY_ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$(?!\n)"
 PATH_PREFIX_PATTERN = r"^(/[A-Za-z0-9_-]+)*$(?!\n)"
 
 AccessKeyId = Annotated[
     str, msgspec.Meta(pattern=ACCESS_KEY_ID_PATTERN, description="20 to 30 characters 'A' to 'Z' and '2' to '7'.")
 ]
-ExternalKeyId = Annotated[
-    str,
-    msgspec.Meta(pattern=EXTERNAL_KEY_ID_PATTERN, description="1 to 128 letters, digits, '.', '_' and '-'."),
-]
-"""``.`` and ``..`` alone are left out: whoever signs a URI path removes such segments."""
 PathPrefix = Annotated[
     str,
     msgspec.Meta(

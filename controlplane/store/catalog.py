@@ -241,4 +241,4 @@ def record_of(tx: sqlite3.Connection, key: Key) -> KeyRecord:
 
 def reference(key: Key, name: str, material_id: str, token: bytes | None = None) -> MaterialRef:
     """How a plugin is told of one material of a key."""
-    return MaterialRef(name, key.status.arn, material_id, key.spec.key_spec, token)
+    return MaterialRef(name, key.status.arn, material_id, key.spec.key_spec, token, key.spec.xks_key_id)

@@ -33,7 +33,7 @@ from controlplane.schema.events import EventReason
 from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, Origin, RotationSpec, RotationStatus
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind
-from controlplane.store import attempts, events, objects, people
+from controlplane.store import attempts, events, externalkeys, objects, people
 
 MAX_ROTATIONS_ON_DEMAND = 25
 """In the life of a key (KMS Developer Guide, "Quotas")."""
@@ -50,7 +50,8 @@ def create(
 ) -> Key:
     """A new key without material; the reconciler makes that. ``desired`` is complete (``domain.capabilities``).
 
-    A key that was not declared is named by its key id. Raises :class:`AlreadyExists` for a name or alias that is taken.
+    A key that was not declared is named by its key id. Raises :class:`AlreadyExists` for a name or alias that is taken,
+    and for an external key that stands for another key.
     """
     assert desired.region is not None
     uid = str(uuid.uuid4())
@@ -87,6 +88,8 @@ def create(
         spec_set=spec_set,
         finalizers=(MATERIAL_FINALIZER,),
     )
+    if desired.xks_key_id is not None:
+        externalkeys.take(tx, key_store=desired.key_store, external_id=desired.xks_key_id, uid=uid)
     return cast(Key, created)
 
 

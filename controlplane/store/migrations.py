@@ -220,3 +220,14 @@ def m011_copies(db: Database) -> None:
             "UPDATE plugin_state SET checksum = ? WHERE store = ? AND name = ?",
             (hashlib.sha256(bytes(value)).digest(), store, name),
         )
+
+
+@MIGRATIONS()
+def m012_external_keys(db: Database) -> None:
+    """Which external key stands for which key: one for one in a key store."""
+    db.conn.execute(
+        """CREATE TABLE external_keys (
+             key_store TEXT NOT NULL, external_id TEXT NOT NULL, uid TEXT NOT NULL REFERENCES objects (uid),
+             PRIMARY KEY (key_store, external_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX external_keys_uid ON external_keys (uid)")

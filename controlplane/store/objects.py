@@ -38,7 +38,16 @@ _decode_status = {kind: msgspec.json.Decoder(status_type).decode for kind, statu
 
 COLUMNS = "kind, metadata, spec, status"
 MAX_TOMBSTONES = 10_000
-_BELONGINGS = ("aliases", "grants", "access_keys", "bearer_tokens", "refused_uses", "last_uses", "imports")
+_BELONGINGS = (
+    "aliases",
+    "grants",
+    "access_keys",
+    "bearer_tokens",
+    "refused_uses",
+    "last_uses",
+    "imports",
+    "external_keys",
+)
 """Tables whose rows go with their object."""
 
 

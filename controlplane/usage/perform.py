@@ -33,6 +33,7 @@ from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
 from controlplane.usage.last_uses import LastUses
 from controlplane.usage.rates import Rates
+from plugins.sdk import CallInfo, reset_call_info, set_call_info
 
 __all__ = ["Request", "Usage"]
 
@@ -83,7 +84,7 @@ class Usage:
                 await self._check_tokens(request)
             reason = self._authorise(request, record)
             self._gate(request.operation, record)
-            answer = await work(record)
+            answer = await _caused_by(request, work(record))
         except (Exception, asyncio.CancelledError) as error:
             await self._refused(request, record, key if isinstance(key, str) else "", error, started)
             raise
@@ -123,7 +124,7 @@ class Usage:
                 request.conditions = {**(request.conditions or {}), **same}
                 reasons.append(self._authorise(request, record))
                 self._gate(request.operation, record)
-            answer = await work(first, second)
+            answer = await _caused_by(source, work(first, second))
         except (Exception, asyncio.CancelledError) as error:
             await self._refused(source, first, source_key if isinstance(source_key, str) else "", error, started)
             await self._refused(destination, second, destination_key, error, started)
@@ -138,7 +139,7 @@ class Usage:
         started = perf_counter()
         try:
             reason = self._authorise(request, None, resource)
-            answer = await work()
+            answer = await _caused_by(request, work())
         except (Exception, asyncio.CancelledError) as error:
             await self._refused(request, None, resource, error, started)
             raise
@@ -316,6 +317,16 @@ class Usage:
             error=None if error is None else _code(error),
             details=dict(request.details) if request.details else None,
         )
+
+
+async def _caused_by(request: Request, work: Awaitable[T]) -> T:
+    """Do the work; a key store that asks hears whose request it is."""
+    caller = request.caller
+    token = set_call_info(CallInfo(request.operation, caller.principal, caller.request_id))
+    try:
+        return await work
+    finally:
+        reset_call_info(token)
 
 
 def _reason(error: BaseException) -> str:

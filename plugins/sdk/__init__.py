@@ -3,6 +3,7 @@
 ``CONTRACT_VERSION`` is 1. See ``plugins/README.md`` to write a plugin and ``plugins.sdk.conformance`` to prove it.
 """
 
+from plugins.sdk.callinfo import CallInfo, call_info, reset_call_info, set_call_info
 from plugins.sdk.contract import CONTRACT_VERSION, KeyStorePlugin
 from plugins.sdk.errors import (
     CredentialsRefused,
@@ -20,6 +21,7 @@ from plugins.sdk.errors import (
     Unavailable,
     Unsupported,
 )
+from plugins.sdk.external import ExternalKey, ProxyFault
 from plugins.sdk.options import Options, SecretSource, read_private_file
 from plugins.sdk.secret import SecretBytes
 from plugins.sdk.types import (
@@ -30,6 +32,7 @@ from plugins.sdk.types import (
     Health,
     Imported,
     ImportTarget,
+    InnerStore,
     KeyPair,
     Material,
     MaterialRef,
@@ -54,16 +57,19 @@ __all__ = [
     "CONTRACT_VERSION",
     "KEY_SPECS",
     "Algorithm",
+    "CallInfo",
     "Capabilities",
     "Clock",
     "CredentialsRefused",
     "Custody",
+    "ExternalKey",
     "Family",
     "GcmCiphertext",
     "Health",
     "ImportTarget",
     "Imported",
     "IncorrectMaterial",
+    "InnerStore",
     "InvalidCiphertext",
     "InvalidRequest",
     "InvalidSignature",
@@ -85,6 +91,7 @@ __all__ = [
     "OutcomeUnknown",
     "PluginContext",
     "PluginState",
+    "ProxyFault",
     "Refused",
     "SecretBytes",
     "SecretSource",
@@ -93,5 +100,8 @@ __all__ = [
     "WrappingAlgorithm",
     "WrappingKey",
     "WrappingSpec",
+    "call_info",
     "read_private_file",
+    "reset_call_info",
+    "set_call_info",
 ]

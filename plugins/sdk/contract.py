@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from plugins.sdk.errors import Unsupported
+from plugins.sdk.external import ExternalKey
 from plugins.sdk.options import Options
 from plugins.sdk.secret import SecretBytes
 from plugins.sdk.types import (
@@ -48,6 +49,8 @@ class KeyStorePlugin(ABC):
     contract: ClassVar[int] = CONTRACT_VERSION
     options_type: ClassVar[type[Options]] = Options
     """The Struct into which the host converts the options of the key store document."""
+    overlaps: ClassVar[bool] = False
+    """A second instance may be open beside the first: then changed options take over without an interruption."""
 
     def __init__(self, options: Options, context: PluginContext) -> None:
         """Keep the arguments; no I/O here."""
@@ -194,6 +197,15 @@ class KeyStorePlugin(ABC):
     async def decapsulate(self, ref: MaterialRef, ciphertext: bytes) -> SecretBytes:
         """ML-KEM shared secret of a ciphertext; ``InvalidCiphertext`` if its length is wrong."""
         raise Unsupported("this key store does not decapsulate")
+
+    # ---- external keys ---------------------------------------------------------------------------------------------
+
+    async def find_external(self, external_id: str) -> ExternalKey:
+        """What the manager of external keys says of one (capability ``external_keys``). Changes nothing.
+
+        Raises ``MaterialNotFound`` if there is none.
+        """
+        raise Unsupported("this key store has no external keys")
 
     # ---- randomness ------------------------------------------------------------------------------------------------
 

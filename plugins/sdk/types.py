@@ -30,6 +30,7 @@ class MaterialRef(msgspec.Struct, frozen=True, gc=False):
 
     ``name`` is chosen by the host before the first call (``keystead:<key uid>:<material id>``) and is unique for ever,
     so observing by it answers "did it happen?". ``token`` is what :class:`Material` returned, for custody ``token``.
+    ``external_id`` names the key outside that the material stands for (capability ``external_keys``).
     """
 
     name: str
@@ -37,6 +38,7 @@ class MaterialRef(msgspec.Struct, frozen=True, gc=False):
     material_id: str
     key_spec: KeySpec
     token: bytes | None = None
+    external_id: str | None = None
 
 
 class Material(msgspec.Struct, frozen=True):
@@ -109,6 +111,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Specs for which ``wrapping_key`` and ``import_material`` work. For custody ``token`` only."""
     gcm: bool = False
     """``encrypt_gcm`` and ``decrypt_gcm`` work for SYMMETRIC_DEFAULT material: an XKS proxy can expose it."""
+    external_keys: bool = False
+    """Material stands for a key outside: ``create`` needs ``ref.external_id``, and ``find_external`` works."""
 
 
 class GcmCiphertext(msgspec.Struct, frozen=True):
@@ -171,13 +175,36 @@ class Clock(Protocol):
     def __call__(self) -> float: ...
 
 
+class InnerStore(Protocol):
+    """The standard key store of the server, for stores that put a layer of their own around what it makes.
+
+    Its methods are those of the contract, for SYMMETRIC_DEFAULT material, and raise the SDK's errors.
+    """
+
+    async def observe(self, ref: MaterialRef) -> Material | None: ...
+
+    async def create(self, ref: MaterialRef) -> Material: ...
+
+    async def destroy(self, ref: MaterialRef) -> None: ...
+
+    def forget(self, ref: MaterialRef) -> None: ...
+
+    async def encrypt(self, ref: MaterialRef, algorithm: Algorithm, plaintext: bytes, aad: bytes) -> bytes: ...
+
+    async def decrypt(self, ref: MaterialRef, algorithm: Algorithm, ciphertext: bytes, aad: bytes) -> bytes: ...
+
+    async def random(self, length: int) -> bytes: ...
+
+
 class PluginContext(msgspec.Struct, frozen=True):
     """What the host gives a plugin instance.
 
     ``secret`` answers a secret that was given to the host for this store, by its name: see ``SecretSource.from_store``.
+    ``inner`` is absent for the standard key store itself.
     """
 
     store_name: str
     state: PluginState
     now: Clock
     secret: Callable[[str], Awaitable[SecretBytes]] | None = None
+    inner: InnerStore | None = None

@@ -11,6 +11,7 @@ import re
 import msgspec
 
 from controlplane import errors
+from controlplane.api.kms import external_keys
 from controlplane.api.kms.shapes.base import model_pattern
 from controlplane.domain import lifecycle
 
@@ -89,6 +90,8 @@ def exception_of(error: Exception, operation: str = "") -> AwsException:
         return AwsException("SerializationException", "The request body is not valid JSON.", 400)
     if isinstance(error, errors.StoreUnavailable | errors.Fatal):
         return AwsException("KMSInternalException", _INTERNAL, 500)
+    if isinstance(error, errors.KeysteadError) and (row := external_keys.failure(error.cause)) is not None:
+        return AwsException(external_keys.USE, row.message, 400)
     for kind_of, name, status in _MAP:
         if isinstance(error, kind_of):
             known = next((other for theirs, where, other in _ELSEWHERE if theirs == name and operation in where), name)

@@ -13,7 +13,8 @@ import msgspec
 
 from controlplane.api.xks.errors import InvalidUriPath
 from controlplane.errors import InvalidCiphertext, InvalidInput, Unsupported
-from controlplane.schema.xksproxies import EXTERNAL_KEY_ID_PATTERN, URI_SUFFIX, XksHealth, XksUsage
+from controlplane.schema.base import EXTERNAL_KEY_ID_PATTERN
+from controlplane.schema.xksproxies import URI_SUFFIX, XksHealth, XksUsage
 from plugins.sdk import GcmCiphertext
 
 MAX_URI: Final = 256

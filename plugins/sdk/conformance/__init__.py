@@ -15,11 +15,12 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"plugins.sdk.conformance.{part}"
-        for part in ("harness", "lifecycle", "usage", "faults", "secrecy", "vectors", "imports")
+        for part in ("harness", "lifecycle", "usage", "faults", "secrecy", "vectors", "imports", "external")
     )
 )
 
-from plugins.sdk.conformance.faults import FaultConformance  # noqa: E402  # after the rewrite hook is in place
+from plugins.sdk.conformance.external import ExternalKeyConformance  # noqa: E402  # after the rewrite hook is in place
+from plugins.sdk.conformance.faults import FaultConformance  # noqa: E402
 from plugins.sdk.conformance.harness import Harness  # noqa: E402
 from plugins.sdk.conformance.imports import ImportConformance  # noqa: E402
 from plugins.sdk.conformance.lifecycle import LifecycleConformance  # noqa: E402
@@ -29,6 +30,7 @@ from plugins.sdk.conformance.usage import UsageConformance  # noqa: E402
 from plugins.sdk.conformance.vectors import VectorConformance  # noqa: E402
 
 __all__ = [
+    "ExternalKeyConformance",
     "FaultConformance",
     "Harness",
     "ImportConformance",
@@ -42,6 +44,12 @@ __all__ = [
 
 
 class KeyStoreConformance(
-    LifecycleConformance, UsageConformance, FaultConformance, SecrecyConformance, VectorConformance, ImportConformance
+    LifecycleConformance,
+    UsageConformance,
+    FaultConformance,
+    SecrecyConformance,
+    VectorConformance,
+    ImportConformance,
+    ExternalKeyConformance,
 ):
     """Everything at once."""

@@ -112,4 +112,5 @@ class FaultConformance(Harness):
             msgspec.structs.replace(ref, key_arn=ref.key_arn + ref.material_id[:1], material_id=ref.material_id[1:]),
         ]
         others = (KeySpec.SYMMETRIC_DEFAULT, KeySpec.HMAC_256)
-        return wrong + [msgspec.structs.replace(ref, key_spec=spec) for spec in others if spec is not ref.key_spec]
+        declared = [spec for spec in others if spec in self.capabilities.key_specs and spec is not ref.key_spec]
+        return wrong + [msgspec.structs.replace(ref, key_spec=spec) for spec in declared]

@@ -53,6 +53,10 @@ class Harness:
         """A new, unopened instance on ``state``. Instances on one state must be the same key store."""
         raise NotImplementedError
 
+    def external_id(self) -> str | None:
+        """The id of an external key for new material, for a store with the capability ``external_keys``."""
+        return None
+
     def secrets(self) -> list[bytes]:
         """Secrets that the test knows (root key, PIN) and that must never come out of the plugin."""
         return []
@@ -94,13 +98,14 @@ class Harness:
     def fresh_ref(self, spec: KeySpec) -> MaterialRef:
         """A reference that names nothing yet."""
         key_id, material_id = str(uuid.uuid4()), uuid.uuid4().hex
-        return MaterialRef(f"keystead:{key_id}:{material_id}", ACCOUNT_ARN + key_id, material_id, spec)
+        name = f"keystead:{key_id}:{material_id}"
+        return MaterialRef(name, ACCOUNT_ARN + key_id, material_id, spec, external_id=self.external_id())
 
     async def created(self, plugin: KeyStorePlugin, spec: KeySpec | None = None) -> MaterialRef:
         """Fresh material, and the reference that the host would use from then on."""
         ref = self.fresh_ref(spec or self.any_spec())
         material = await plugin.create(ref)
-        return msgspec.structs.replace(ref, token=material.token)
+        return msgspec.structs.replace(ref, token=material.token, external_id=None)
 
     # ---- what is declared ------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, Origin, Rota
 from plugins.sdk.vocabulary import KEY_SPECS
 
 STORES = ("standard", "pkcs11", "xks", "memory", "somebodys")
+EXTERNAL_KEY = {"xks": "their-key"}
 DEFAULT_ORIGIN = {"standard": Origin.AWS_KMS, "xks": Origin.EXTERNAL_KEY_STORE}
 
 # CreateKey's API reference, "KeyUsage", by prefix of the key spec.
@@ -40,7 +41,8 @@ def test_exactly_what_fits_is_accepted(spec: KeySpec, usage: KeyUsage | None, st
     fitting_spec = spec is KeySpec.SYMMETRIC_DEFAULT or (store == "standard" and spec is not KeySpec.SM2)
     fitting_usage = usage in usages(spec) if usage else len(usages(spec)) == 1
     expected = ({"keySpec"} if not fitting_spec else set()) | ({"keyUsage"} if not fitting_usage else set())
-    completed, found = complete(DesiredKey(key_spec=spec, key_usage=usage), store, default_region="eu-central-1")
+    desired = DesiredKey(key_spec=spec, key_usage=usage, xks_key_id=EXTERNAL_KEY.get(store))
+    completed, found = complete(desired, store, default_region="eu-central-1")
     assert {misfit.path for misfit in found} == expected
     assert all(misfit.message for misfit in found)
     if not expected:
@@ -66,12 +68,21 @@ def test_an_origin_fits_its_type_of_store_only(origin: Origin, store: str) -> No
     allowed = {"standard": {Origin.AWS_KMS, Origin.EXTERNAL}, "xks": {Origin.EXTERNAL_KEY_STORE}}.get(
         store, {Origin.AWS_CLOUDHSM}
     )
-    assert misfits(DesiredKey(origin=origin), store) == (set() if origin in allowed else {"origin"})
+    assert misfits(DesiredKey(origin=origin, xks_key_id=EXTERNAL_KEY.get(store)), store) == (
+        set() if origin in allowed else {"origin"}
+    )
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_an_external_key_is_named_in_external_key_stores_and_nowhere_else(store: str) -> None:
+    assert misfits(DesiredKey(xks_key_id="their-key"), store) == (set() if store == "xks" else {"xksKeyId"})
+    assert misfits(DesiredKey(), store) == ({"xksKeyId"} if store == "xks" else set())
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_custom_stores_have_no_multi_region_keys_and_no_rotation(store: str) -> None:
-    desired = DesiredKey(multi_region=True, rotation=RotationSpec(enabled=True))
+    rotation = RotationSpec(enabled=True)
+    desired = DesiredKey(multi_region=True, rotation=rotation, xks_key_id=EXTERNAL_KEY.get(store))
     assert misfits(desired, store) == (set() if store == "standard" else {"multiRegion", "rotation.enabled"})
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import pytest
 import trustme
 
-from tests.controlplane.api.xks.conftest import ACCESS_KEY_ID, SECRET, Proxied
 from tests.controlplane.api.xks.test_specification import audit
 from tests.harness import document, eventually
 from tests.xksclient import ALICE, HOST, XksClient, metadata, refused
+from tests.xksproxied import ACCESS_KEY_ID, SECRET, Proxied
 
 SECOND_ID, SECOND = "SECONDCREDENTIAL2345", "Another5ecret0fTheTests/AlsoNotToBeFound+91ccQ="
 THIRD = "Third5ecret0fTheTests/AlsoNotToBeFound+0a1bQ=="

@@ -20,8 +20,8 @@ import pytest
 from controlplane.api.xks.errors import STATUS
 from controlplane.usage import externalkeys
 from plugins.sdk import GcmCiphertext
-from tests.controlplane.api.xks.conftest import SECRET, Proxied
 from tests.xksclient import ALICE, HOST, KMS_KEY, XksClient, b64, metadata, refused
+from tests.xksproxied import SECRET, Proxied
 
 # ---- API content type ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,169 @@
+"""The four APIs of a proxy, each within its budget.
+
+Who calls it: ``plugin``. Guarantees: a call ends within ``timeoutMilliseconds`` of its beginning, whatever DNS, TCP,
+TLS or the proxy do, waiting for a free connection included; at most ``maxConnections`` requests are under way; a
+request is sent again once, within the same budget, if a kept connection turned out to be closed (nothing changes in the
+external key manager by asking twice); redirects are not followed and no proxy is taken from the environment; an answer
+is read up to ``MAX_ANSWER`` bytes; every failure is a :class:`~plugins.sdk.external.ProxyFault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from plugins.sdk import Unavailable
+from plugins.sdk.external import ProxyFault
+from plugins.xks import wire
+from plugins.xks.connecting import Resolver, tls_context
+from plugins.xks.options import XksOptions
+from plugins.xks.signing import Signer
+
+KEEP_ALIVE_SECONDS: Final = 50.0
+DNS_SECONDS: Final = 30
+
+A = TypeVar("A")
+
+
+class ProxyClient:
+    """One proxy. Belongs to one event loop."""
+
+    def __init__(self, options: XksOptions, signer: Signer, now: Callable[[], float]) -> None:
+        """Raises ``Misconfigured`` if TLS cannot be set up."""
+        self._options = options
+        self._signer = signer
+        self._now = now
+        self._budget = options.timeout_milliseconds / 1000
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._base = f"https://{options.authority_of_url}"
+        self._urls: dict[str, URL] = {}
+        self._closed = False
+        self.certificate_expires_at: float | None = None
+        """Seconds since the epoch; of the proxy's certificate, as seen last by a health check."""
+        self._resolver = Resolver(options.address)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=options.max_connections,
+                ssl=tls_context(options),
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                resolver=self._resolver,
+                ttl_dns_cache=DNS_SECONDS,
+            ),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            raise_for_status=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
+
+    async def close(self) -> None:
+        """Let running requests end (they do, within the budget), then close the connections."""
+        self._closed = True
+        try:
+            async with asyncio.timeout(self._budget):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        await self._session.close()
+        await self._resolver.close()
+
+    # ---- the APIs --------------------------------------------------------------------------------------------------
+
+    async def get_health_status(self, metadata: wire.RequestMetadata) -> wire.HealthStatus:
+        body = wire.encode(wire.PlainRequest(metadata))
+        answer = await self._ask("/health", body, wire.HealthStatus, self._options.region, look=True)
+        wire.check_health(answer)
+        return answer
+
+    async def get_key_metadata(self, external_id: str, metadata: wire.RequestMetadata, region: str) -> wire.KeyMetadata:
+        body = wire.encode(wire.PlainRequest(metadata))
+        answer = await self._ask(f"/keys/{external_id}/metadata", body, wire.KeyMetadata, region)
+        wire.check_key(answer)
+        return answer
+
+    async def encrypt(
+        self, external_id: str, metadata: wire.RequestMetadata, region: str, plaintext: bytes, aad: bytes
+    ) -> wire.Encrypted:
+        """Encrypt, with the integrity value asked for and checked."""
+        body = wire.encode(wire.EncryptRequest(metadata, plaintext, aad))
+        answer = await self._ask(f"/keys/{external_id}/encrypt", body, wire.Encrypted, region)
+        wire.check_encrypted(answer, plaintext, aad)
+        return answer
+
+    async def decrypt(self, external_id: str, region: str, request: wire.DecryptRequest) -> bytes:
+        answer = await self._ask(f"/keys/{external_id}/decrypt", wire.encode(request), wire.Decrypted, region)
+        if len(answer.plaintext) != len(request.ciphertext):
+            raise wire.failure(ProxyFault.INVALID_RESPONSE)
+        return answer.plaintext
+
+    # ---- one request -----------------------------------------------------------------------------------------------
+
+    async def _ask(self, rest: str, body: bytes, answer: type[A], region: str, *, look: bool = False) -> A:
+        if self._closed:
+            raise Unavailable("the external key store is not open")
+        if self._under_way >= 2 * self._options.max_connections:
+            raise wire.failure(ProxyFault.THROTTLED)  # those that wait could not be answered in time either
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(self._budget):
+                status, content = await self._exchange(self._options.uri_path + rest, body, region, look=look)
+        except TimeoutError:
+            raise wire.failure(ProxyFault.TIMED_OUT) from None
+        except (aiohttp.ClientSSLError, ssl.SSLError):
+            raise wire.failure(ProxyFault.TLS_FAILED) from None
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            # A proxy that refuses our certificate says so in an alert after the handshake (TLS 1.3).
+            alert = isinstance(error.__cause__, ssl.SSLError)
+            raise wire.failure(ProxyFault.TLS_FAILED if alert else ProxyFault.UNREACHABLE) from None
+        except (aiohttp.ClientError, ValueError):  # what is no HTTP
+            raise wire.failure(ProxyFault.INVALID_RESPONSE) from None
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+        if status != 200:
+            raise wire.refused(status, content)
+        return wire.decode(content, answer)
+
+    async def _exchange(self, path: str, body: bytes, region: str, *, look: bool) -> tuple[int, bytes]:
+        try:
+            return await self._once(path, body, region, look=look)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
+            return await self._once(path, body, region, look=look)
+
+    async def _once(self, path: str, body: bytes, region: str, *, look: bool) -> tuple[int, bytes]:
+        headers = self._signer.headers(path, body, region=region, now=self._now())
+        headers["Content-Type"] = "application/json"
+        async with self._session.post(self._url(path), data=body, headers=headers, allow_redirects=False) as response:
+            if look:
+                self._look_at_certificate(response)
+            content = bytearray()
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > wire.MAX_ANSWER:
+                    response.close()
+                    raise wire.failure(ProxyFault.INVALID_RESPONSE)
+            return response.status, bytes(content)
+
+    def _url(self, path: str) -> URL:
+        url = self._urls.get(path)
+        if url is None:
+            if len(self._urls) >= 10_000:
+                self._urls.clear()
+            url = self._urls[path] = URL(self._base + path, encoded=True)
+        return url
+
+    def _look_at_certificate(self, response: aiohttp.ClientResponse) -> None:
+        connection = response.connection
+        certificate = connection.transport.get_extra_info("peercert") if connection and connection.transport else None
+        if certificate and "notAfter" in certificate:
+            self.certificate_expires_at = ssl.cert_time_to_seconds(certificate["notAfter"])
