@@ -16,10 +16,11 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
+from controlplane.domain.ownership import as_written
 from controlplane.errors import InvalidSpec, Problem
 from controlplane.schema.documents import (
     Document,
@@ -55,6 +56,11 @@ class LoadedSet(msgspec.Struct, frozen=True):
     @property
     def documents(self) -> list[Document]:
         return [each.document for each in self.located]
+
+    @property
+    def declared(self) -> list[dict[str, Any]]:
+        """The documents as a plan is asked for with them: with the defaults that are spelled out."""
+        return [as_written(each) for each in self.located]
 
     @property
     def sources(self) -> list[Source]:

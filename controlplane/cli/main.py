@@ -66,6 +66,16 @@ click.rich_click.COMMAND_GROUPS = {
 _spec_set = click.option(
     "--spec-set", metavar="NAME", help="The set that owns these objects; default: the name of the directory or file."
 )
+_take_ownership = click.option(
+    "--take-ownership", is_flag=True, help="Take fields that others state, and objects that no set owns."
+)
+_targets = click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="KIND/NAME",
+    help="Only this object and what it needs, such as Key/payments. May be given several times.",
+)
 _paths = click.argument(
     "paths",
     nargs=-1,
@@ -127,6 +137,8 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> int:
 @_spec_set
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 0: nothing to do, 1: error, 2: changes.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON to FILE, too.")
+@_take_ownership
+@_targets
 @client_options
 def plan(
     *,
@@ -134,6 +146,8 @@ def plan(
     spec_set: str | None,
     detailed_exitcode: bool,
     out: Path | None,
+    take_ownership: bool,
+    targets: tuple[str, ...],
     url: str | None,
     as_json: bool,
 ) -> int:
@@ -142,7 +156,10 @@ def plan(
     from controlplane.cli.output import Output
 
     output = Output(json=as_json)
-    return commands.plan(paths, output, url=url, spec_set=spec_set, detailed_exitcode=detailed_exitcode, out=out)
+    asked = commands.Asked(take_ownership, targets)
+    return commands.plan(
+        paths, output, url=url, spec_set=spec_set, detailed_exitcode=detailed_exitcode, out=out, asked=asked
+    )
 
 
 @keystead.command()
@@ -150,8 +167,10 @@ def plan(
     "paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH...]", help="Files, directories, or -."
 )
 @_spec_set
-@click.option("--plan", "plan_id", metavar="ID", help="Apply exactly this plan, instead of planning anew.")
+@click.option("--plan", "plan_id", metavar="ID|FILE", help="Apply exactly this plan, or the one that --out wrote.")
 @options.yes
+@_take_ownership
+@_targets
 @click.option("--no-wait", is_flag=True, help="Do not wait until the objects are as declared.")
 @click.option(
     "--timeout",
@@ -168,6 +187,8 @@ def apply(
     spec_set: str | None,
     plan_id: str | None,
     yes: bool,
+    take_ownership: bool,
+    targets: tuple[str, ...],
     no_wait: bool,
     timeout: float,
     url: str | None,
@@ -182,6 +203,7 @@ def apply(
         Output(json=as_json),
         url=url,
         spec_set=spec_set,
+        asked=commands.Asked(take_ownership, targets),
         plan_id=plan_id,
         yes=yes,
         wait=not no_wait,

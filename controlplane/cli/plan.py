@@ -121,6 +121,13 @@ def _policy_problems(loaded: LoadedSet) -> Iterator[Problem]:
             yield each.problem(message, *path)
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """How a plan is wanted. ``targets`` are ``Kind/NAME``."""
+
+    take_ownership: bool = False
+    targets: tuple[str, ...] = ()
+
+
 # ---- plan ------------------------------------------------------------------------------------------------------------
 
 
@@ -132,9 +139,10 @@ def plan(
     spec_set: str | None = None,
     detailed_exitcode: bool = False,
     out: Path | None = None,
+    asked: Asked | None = None,
 ) -> int:
     """Show what an apply would do. 0, or with ``detailed_exitcode`` 2 if there are changes; 1 if one is blocked."""
-    made = _run(_make_plan(paths, url, spec_set))
+    made = _run(_make_plan(paths, url, spec_set, asked))
     if out is not None:
         _save(made, out)
     output.answer(made, [*plan_lines(made), *([] if made.empty or made.counts.blocked else [plan_footer(made)])])
@@ -144,7 +152,7 @@ def plan(
     return EXIT_CHANGES if detailed_exitcode and not made.empty else EXIT_OK
 
 
-async def _make_plan(paths: Sequence[Path], url: str | None, spec_set: str | None) -> Plan:
+async def _make_plan(paths: Sequence[Path], url: str | None, spec_set: str | None, asked: Asked | None) -> Plan:
     from controlplane.client import Client
 
     if spec_set is not None and not re.match(NAME_PATTERN, spec_set):
@@ -152,7 +160,13 @@ async def _make_plan(paths: Sequence[Path], url: str | None, spec_set: str | Non
     loaded = load_or_raise(paths, stdin=sys.stdin.buffer)
     async with Client.from_environment(url) as client:
         try:
-            return await client.plan(spec_set or default_spec_set(paths), loaded.documents)
+            asked = asked or Asked()
+            return await client.plan(
+                spec_set or default_spec_set(paths),
+                loaded.declared,
+                take_ownership=asked.take_ownership,
+                targets=asked.targets,
+            )
         except InvalidSpec as error:
             raise InvalidSpec([placed(problem, loaded) for problem in error.problems]) from None
 
@@ -179,17 +193,20 @@ def apply(
     *,
     url: str | None,
     spec_set: str | None = None,
+    asked: Asked | None = None,
     plan_id: str | None = None,
     yes: bool = False,
     wait: bool = True,
     timeout: float = 300.0,
 ) -> int:
     """Plan (or take the plan with this id), show, ask, write, wait."""
-    if plan_id is not None and (paths or spec_set):
-        raise InvalidInput("--plan applies a plan that was made before; give no paths and no --spec-set with it")
+    if plan_id is not None and (paths or spec_set or asked not in (None, Asked())):
+        raise InvalidInput("--plan applies a plan that was made before, as it is; give no paths and options with it")
     if plan_id is None and not paths:
         raise InvalidInput("name a spec file or directory, or a plan with --plan ID")
-    made = _run(_get_plan(plan_id, url) if plan_id is not None else _make_plan(paths, url, spec_set))
+    made = _run(
+        _get_plan(plan_id, _saved(plan_id), url) if plan_id is not None else _make_plan(paths, url, spec_set, asked)
+    )
     output.lines(plan_lines(made))
     if made.counts.blocked:
         return _finish(output, made, error=_blocked(made))
@@ -231,11 +248,30 @@ def _finish(
     return EXIT_ERROR if error else EXIT_OK
 
 
-async def _get_plan(plan_id: str, url: str | None) -> Plan:
+async def _get_plan(plan_id: str, saved: Plan | None, url: str | None) -> Plan:
+    """A plan by its id, or by the file that ``plan --out`` wrote: what the server kept is shown and applied."""
     from controlplane.client import Client
 
     async with Client.from_environment(url) as client:
+        if saved is not None:
+            plan_id, server = saved.id, await client.server()
+            if saved.server_id != server.server_id:
+                raise InvalidInput(
+                    f"that plan was made by server {saved.server_id}; {client.url} is server {server.server_id}: "
+                    "set KEYSTEAD_URL to the one that made it, or plan again"
+                )
         return await client.get_plan(plan_id)
+
+
+def _saved(plan_id: str) -> Plan | None:
+    """The plan that ``plan --out`` wrote, if this names such a file and no id."""
+    path = Path(plan_id)
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidInput(f"{path} is no plan; write one with: keystead plan --out FILE") from None
 
 
 def _ask(output: Output, url: str | None) -> KeysteadError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
@@ -100,9 +100,24 @@ class Client(Connection):
 
     # ---- plans -----------------------------------------------------------------------------------------------------
 
-    async def plan(self, spec_set: str, documents: Sequence[Document]) -> Plan:
-        """What an apply of these documents would do. Raises :class:`InvalidSpec` with every problem in them."""
-        body = msgspec.json.encode({"specSet": spec_set, "documents": documents})
+    async def plan(
+        self,
+        spec_set: str,
+        documents: Sequence[Document | Mapping[str, Any]],
+        *,
+        take_ownership: bool = False,
+        targets: Sequence[str] = (),
+    ) -> Plan:
+        """What an apply of these documents would do. Raises :class:`InvalidSpec` with every problem in them.
+
+        ``take_ownership`` takes fields that another manager states; ``targets`` (``Key/NAME``) leaves out all else.
+        """
+        asked: dict[str, Any] = {"specSet": spec_set, "documents": documents}
+        if take_ownership:
+            asked["takeOwnership"] = True
+        if targets:
+            asked["targets"] = targets
+        body = msgspec.json.encode(asked)
         return await self._ask("POST", "/v1/plans", Plan, body)
 
     async def get_plan(self, plan_id: str) -> Plan:

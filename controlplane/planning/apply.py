@@ -9,29 +9,44 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
 from controlplane.domain import lifecycle
 from controlplane.domain.names import principal_arn
+from controlplane.domain.ownership import API, merged, set_manager
 from controlplane.domain.schedule import deletion_request
 from controlplane.errors import AlreadyExists, Blocked, NotFound, StalePlan
 from controlplane.planning.planner import Desire, Draft
-from controlplane.schema.keys import DesiredKey
+from controlplane.schema.keys import DesiredKey, Management
 from controlplane.schema.keystores import DesiredKeyStore, KeyStoreStatus
-from controlplane.schema.meta import CONNECTION_FINALIZER, SPEC_TYPES, AnyObject, Desired, Key, Kind
-from controlplane.schema.plans import Action, Applied, AppliedObject, Plan, PlannedChange
+from controlplane.schema.meta import CONNECTION_FINALIZER, SPEC_TYPES, AnyObject, Key, Kind
+from controlplane.schema.plans import Action, Applied, AppliedObject, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import PrincipalStatus
 from controlplane.schema.xksproxies import DesiredXksProxy, XksProxyStatus
-from controlplane.store import credentials, keys, objects, plans
+from controlplane.store import claims, credentials, keys, objects, plans
 from controlplane.store.database import Tx
+
+Desires = Mapping[tuple[Kind, str], Desire]
 
 
 class _StoredDesire(msgspec.Struct):
     kind: Kind
     name: str
     spec: msgspec.Raw
+    stated: dict[str, Any]
+
+
+class _Author(msgspec.Struct, frozen=True):
+    """Who writes: for the set ``spec_set`` (none: for nobody, through the API), and which principal."""
+
+    account: str
+    spec_set: str | None
+    claims: bool
+    takes: bool
+    by: str
+    now: datetime
 
 
 def keep(tx: Tx, draft: Draft) -> None:
@@ -71,45 +86,42 @@ def apply_stored(tx: Tx, plan_id: str, *, account: str, by: str, now: datetime) 
     if now >= plan.expires_at:
         raise StalePlan(f"plan {plan_id} expired at {plan.expires_at.isoformat()}; plan again")
     desired = {
-        (each.kind, each.name): msgspec.json.decode(each.spec, type=SPEC_TYPES[each.kind])
+        (each.kind, each.name): Desire(
+            each.kind, each.name, msgspec.json.decode(each.spec, type=SPEC_TYPES[each.kind]), each.stated
+        )
         for each in msgspec.json.decode(stored.desired, type=list[_StoredDesire])
     }
-    applied = carry_out(tx, plan, desired, account=account, by=by, now=now)
+    author = _Author(account, plan.spec_set or None, claims=True, takes=plan.takes_ownership, by=by, now=now)
+    applied = _carry_out(tx, plan, desired, author)
     plans.mark_applied(tx, plan_id, now)
     return applied
 
 
 def apply_draft(tx: Tx, draft: Draft, *, account: str, by: str, now: datetime) -> Applied:
     """Apply a plan that was made in this transaction and shown to nobody (put of one object)."""
-    desired = {(desire.kind, desire.name): desire.spec for desire in draft.desires}
-    return carry_out(tx, draft.plan, desired, account=account, by=by, now=now)
+    desired = {(desire.kind, desire.name): desire for desire in draft.desires}
+    author = _Author(account, draft.plan.spec_set or None, claims=False, takes=False, by=by, now=now)
+    return _carry_out(tx, draft.plan, desired, author)
 
 
-def carry_out(
-    tx: Tx,
-    plan: Plan,
-    desired: Mapping[tuple[Kind, str], Desired],
-    *,
-    account: str,
-    by: str,
-    now: datetime,
-) -> Applied:
+def _carry_out(tx: Tx, plan: Plan, desired: Desires, author: _Author) -> Applied:
     """Write every change of the plan."""
     blocked = [change for change in plan.changes if change.action is Action.BLOCKED]
     if blocked:
         raise Blocked("; ".join(f"{change.kind} {change.name}: {change.message}" for change in blocked[:10]))
     live = dict(_fresh(tx, plan))
     for change in plan.changes:
-        present, spec = live.get(change.name), desired.get((change.kind, change.name))
-        if change.action is Action.UPDATE and isinstance(present, Key) and isinstance(spec, DesiredKey):
+        present, desire = live.get(change.uid or ""), desired.get((change.kind, change.name))
+        if isinstance(present, Key) and desire is not None and isinstance(desire.spec, DesiredKey):
             # Aliases may move between keys of one plan: release them all before any is taken.
-            objects.release_aliases(tx, present.metadata.uid, sorted(set(present.spec.aliases) - set(spec.aliases)))
+            let_go = sorted(set(present.spec.aliases) - set(desire.spec.aliases))
+            objects.release_aliases(tx, present.metadata.uid, let_go)
     administrators = credentials.administrators(tx)
     written = []
     # Key stores first, so that keys find theirs, then replicas behind their primaries; removals last.
     for change in sorted(plan.changes, key=lambda change: _order(change, desired)):
         try:
-            done = _write(tx, change, desired.get((change.kind, change.name)), plan.spec_set, account, by, now)
+            done = _write(tx, change, desired.get((change.kind, change.name)), author)
         except AlreadyExists as error:  # the names were looked at above, so this is an alias
             raise StalePlan(f"{error.message} since this plan; plan again") from None
         written.append(
@@ -121,50 +133,104 @@ def carry_out(
     return Applied(plan_id=plan.id, spec_set=plan.spec_set, objects=tuple(written))
 
 
-def _order(change: PlannedChange, desired: Mapping[tuple[Kind, str], Desired]) -> tuple[bool, bool, bool]:
-    spec = desired.get((change.kind, change.name))
-    removal = change.action in (Action.SCHEDULE_DELETION, Action.DELETE)
-    replica = isinstance(spec, DesiredKey) and spec.replica_of is not None
+def _order(change: PlannedChange, desired: Desires) -> tuple[bool, bool, bool]:
+    desire = desired.get((change.kind, change.name))
+    removal = change.action in (Action.SCHEDULE_DELETION, Action.DELETE, Action.FORGET)
+    replica = desire is not None and isinstance(desire.spec, DesiredKey) and desire.spec.replica_of is not None
     return removal, change.kind is not Kind.KEY_STORE, replica
 
 
 def _fresh(tx: Tx, plan: Plan) -> Iterator[tuple[str, AnyObject]]:
     """The objects that a plan touches. Raises :class:`StalePlan` if one moved since the plan was made."""
     for change in plan.changes:
-        present = objects.get_named(tx, change.kind, change.name)
-        if change.action is Action.CREATE:
-            if present is not None:
+        if change.uid is None:
+            if objects.get_named(tx, change.kind, change.name) is not None:
                 raise StalePlan(f"{change.kind} {change.name} was made since this plan; plan again")
-        elif present is None or present.metadata.uid != change.uid:
+            continue
+        present = objects.get(tx, change.uid)
+        if present is None:
             raise StalePlan(f"{change.kind} {change.name} is gone since this plan; plan again")
-        elif present.metadata.generation != change.generation or (present.metadata.spec_set or "") != plan.spec_set:
+        if (present.metadata.generation, present.metadata.spec_set) != (change.generation, change.owner):
             raise StalePlan(f"{change.kind} {change.name} was changed since this plan; plan again")
-        if present is not None and change.kind is Kind.KEY:
-            yield change.name, present
+        yield change.uid, present
 
 
-def _write(
-    tx: Tx,
-    change: PlannedChange,
-    spec: Desired | None,
-    spec_set: str,
-    account: str,
-    by: str,
-    now: datetime,
-) -> AnyObject:
+def _write(tx: Tx, change: PlannedChange, desire: Desire | None, author: _Author) -> AnyObject:
+    now = author.now
     if change.action in (Action.SCHEDULE_DELETION, Action.DELETE):
         if change.kind is Kind.KEY_STORE and objects.count(tx, Kind.KEY, key_store=change.name):
             raise StalePlan(f"a key was made in KeyStore {change.name} since this plan; plan again")
-        return remove(tx, change, by, now)
-    assert spec is not None
-    if change.action is Action.UPDATE:
-        assert change.uid is not None
-        if isinstance(spec, DesiredKey):
-            key = cast(Key, objects.require(tx, change.uid))
-            return keys.put_spec(tx, key, spec, now, spec_set=spec_set or None)
-        return objects.replace(tx, change.uid, now=now, spec=spec, spec_set=spec_set or None)
-    desire = Desire(change.kind, change.name, spec)
-    return _create(tx, desire, spec_set or None, account, now)
+        return remove(tx, change, author.by, now)
+    if change.action is Action.CREATE:
+        assert desire is not None
+        made = _create(tx, desire, author.spec_set, author.account, now)
+        _claim(tx, made, desire, author)
+        return made
+    assert change.uid is not None
+    present = objects.require(tx, change.uid)
+    if change.action is Action.FORGET:
+        return forget(tx, present, author.spec_set or "", now)
+    if change.reason is PlanReason.RELEASED:
+        return _release(tx, present, author)
+    assert desire is not None
+    return _update(tx, present, desire, change, author)
+
+
+def _update(tx: Tx, present: AnyObject, desire: Desire, change: PlannedChange, author: _Author) -> AnyObject:
+    """Give an object its new spec, name and owner, and write down who states what of it."""
+    uid, now, spec = present.metadata.uid, author.now, desire.spec
+    settled = not claims.unsure(tx, uid, present.metadata.generation)
+    spec_set = author.spec_set if change.action is Action.ADOPT or not present.metadata.spec_set else None
+    if isinstance(present, Key) and present.metadata.name != change.name:
+        present = keys.rename(tx, present, change.name, now)
+    if isinstance(spec, DesiredKey):
+        done: AnyObject = keys.put_spec(tx, cast(Key, present), spec, now, spec_set=spec_set)
+    else:
+        done = objects.replace(tx, uid, now=now, spec=spec, spec_set=spec_set)
+    if not author.claims:
+        if present.metadata.spec_set is not None:
+            claims.note(tx, uid, present.spec, done.spec, manager=API, by=author.by, now=now)
+        return done
+    if done.metadata.resource_version == present.metadata.resource_version:
+        objects.touch(tx, uid)  # what is stated of it changes, and whoever watches it hears of that
+    if settled:  # what others state was left as it is, so it is still seen to be so
+        claims.seen(tx, uid, done.metadata.generation)
+    _claim(tx, done, desire, author)
+    return done
+
+
+def _claim(tx: Tx, done: AnyObject, desire: Desire, author: _Author) -> None:
+    if not author.claims or author.spec_set is None:
+        return
+    uid, manager = done.metadata.uid, set_manager(author.spec_set)
+    observed = getattr(desire.spec, "management", None) is Management.OBSERVE
+    generation = 0 if observed else done.metadata.generation  # what is only observed may differ from what is stated
+    claims.put(tx, uid, manager, desire.stated, generation=generation, by=author.by, now=author.now)
+    claims.take(tx, uid, manager, set(desire.stated), from_sets=author.takes)
+
+
+def _release(tx: Tx, present: AnyObject, author: _Author) -> AnyObject:
+    """Let go of what the set states of another owner's object."""
+    uid, manager = present.metadata.uid, set_manager(author.spec_set or "")
+    kept = [each.claim for each in claims.of(tx, uid)]
+    own = next((claim for claim in kept if claim.manager == manager), None)
+    others = [claim for claim in kept if claim.manager != manager]
+    spec = merged(present.kind, present.spec, {}, own.leaves if own else {}, others)
+    settled = not claims.unsure(tx, uid, present.metadata.generation)
+    if isinstance(spec, DesiredKey):
+        done: AnyObject = keys.put_spec(tx, cast(Key, present), spec, author.now)
+    else:
+        done = objects.replace(tx, uid, now=author.now, spec=spec)
+    claims.drop(tx, uid, manager)
+    if settled:
+        claims.seen(tx, uid, done.metadata.generation)
+    return done
+
+
+def forget(tx: Tx, present: AnyObject, spec_set: str, now: datetime) -> AnyObject:
+    """Have a set let go of an object, which stays as it is."""
+    claims.drop(tx, present.metadata.uid, set_manager(spec_set))
+    return objects.replace(tx, present.metadata.uid, now=now, release=present.metadata.spec_set == spec_set)
 
 
 def _create(tx: Tx, desire: Desire, spec_set: str | None, account: str, now: datetime) -> AnyObject:

@@ -1,29 +1,32 @@
 """A spec set against live objects, to a Plan. Reads only.
 
 Who calls it: the reconciliation API. Guarantees: the plan shows exactly what :mod:`controlplane.planning.apply` writes,
-because both come from ``domain.diff`` over the same completed documents; a change that cannot be made in place, that is
-protected, or that belongs to another owner is ``blocked`` and says what to do instead; nothing is ever replaced.
+because both come from the same wishes; a change that cannot be made in place, that is protected, or that another
+manager's fields stand against is ``blocked`` and says what to do instead; nothing is ever replaced.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Final, cast
 
 import msgspec
 
-from controlplane.domain import capabilities, imports, lifecycle
-from controlplane.domain.capabilities import Misfit
+from controlplane.domain import imports
 from controlplane.domain.diff import FieldChange, field_changes
-from controlplane.domain.policy.declared import misfits as policy_misfits
+from controlplane.domain.ownership import Clash, clashes, manager_words
 from controlplane.domain.schedule import due_words
-from controlplane.errors import InvalidSpec, Problem
-from controlplane.schema.documents import Document, Located, check
-from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage
-from controlplane.schema.keystores import STANDARD, DesiredKeyStore
-from controlplane.schema.meta import AnyObject, Desired, Key, KeyStore, Kind
+from controlplane.errors import InvalidInput, InvalidSpec
+from controlplane.planning.completing import Wish, complete
+from controlplane.planning.live import Live, Options, Surroundings
+from controlplane.planning.pruning import pruned, released
+from controlplane.planning.shown import shown_field
+from controlplane.planning.warnings import keeping_an_administrator, warned
+from controlplane.schema.documents import Located, check
+from controlplane.schema.keys import DesiredKey, KeyState, Management, Origin
+from controlplane.schema.meta import AnyObject, Desired, Key, Kind
 from controlplane.schema.plans import (
     FORMAT_VERSION,
     Action,
@@ -32,29 +35,23 @@ from controlplane.schema.plans import (
     Plan,
     PlannedChange,
     PlanReason,
-    PlanWarning,
     Waiting,
-    Warned,
 )
-from controlplane.schema.principals import DesiredPrincipal
-from controlplane.schema.xksproxies import DesiredXksProxy
-from controlplane.store import credentials, externalkeys, keys, last_uses, objects
+from controlplane.store import objects
 from controlplane.store.database import Tx
 
 PLAN_LIFETIME: Final = timedelta(hours=1)
-RECENTLY: Final = timedelta(hours=24)
-"""A key that was used within this time and would be deleted carries a warning."""
 
-_SECRET_WORDS: Final = ("pin", "password", "passphrase", "secret", "accesskey", "token", "credential", "apikey")
-"""Ends of names of options that hold secrets, in lower case: ``userPin`` and ``clientSecret`` as well as ``pin``."""
+_TAKING: Final = (Management.ADOPT, Management.OBSERVE)
 
 
 class Desire(msgspec.Struct, frozen=True):
-    """One completed document: what the object is to be."""
+    """One object of a plan as the apply writes it. ``stated`` are the leaves that the set states of it from then on."""
 
     kind: Kind
     name: str
     spec: Desired
+    stated: dict[str, Any]
 
 
 class Draft(msgspec.Struct):
@@ -64,46 +61,33 @@ class Draft(msgspec.Struct):
     desires: list[Desire]
 
 
-class Surroundings(msgspec.Struct, frozen=True):
-    """What a plan is made against, besides the database."""
-
-    server_id: str
-    default_region: str
-    regions: Sequence[str]
-    now: datetime
-    plan_id: str
-
-
 def make_plan(
-    tx: Tx, documents: Sequence[Located], spec_set: str, around: Surroundings, *, prune: bool = True
+    tx: Tx, documents: Sequence[Located], spec_set: str, around: Surroundings, options: Options | None = None
 ) -> Draft:
-    """Compare. Raises :class:`InvalidSpec` with every problem of the documents; changes nothing.
-
-    ``prune``: objects that the set owns and that are no longer declared are scheduled for deletion.
-    """
-    live = _Live(tx)
-    desires, problems = _complete(documents, live, around)
-    problems = [*check(documents, resolved=True), *problems]
+    """Compare. Raises :class:`InvalidSpec` with every problem of the documents; changes nothing."""
+    options = options or Options()
+    live = Live(tx, spec_set, options)
+    if options.targets:
+        documents = _targeted(documents, live, options.targets)
+    made = complete(documents, live, around, options)
+    problems = [*check(documents, resolved=True), *made.problems]
     if problems:
         raise InvalidSpec(problems)
-    changes: list[PlannedChange] = []
-    unchanged = 0
-    for desire in desires:
-        change = _change(desire, live, spec_set)
-        if change is None:
-            unchanged += 1
-        else:
-            changes.append(change)
-    changes = list(_with_alias_conflicts(tx, desires, changes, live, spec_set))
-    if prune:
-        declared = {(desire.kind, desire.name) for desire in desires}
+    found = [(wish, _change(wish, live, options)) for wish in made.wishes]
+    changes = [change for _, change in found if change is not None]
+    changes = list(_with_alias_conflicts(tx, made.wishes, changes, spec_set))
+    if options.prune:
+        former = {(Kind.KEY, wish.moved_from) for wish in made.wishes if wish.moved_from is not None}
         newcomers = Counter(
-            desire.spec.key_store
-            for desire in desires
-            if isinstance(desire.spec, DesiredKey) and live.find(Kind.KEY, desire.name) is None
+            wish.spec.key_store for wish in made.wishes if isinstance(wish.spec, DesiredKey) and wish.present is None
         )
-        changes.extend(_pruned(tx, spec_set, declared, newcomers, around.now))
-    changes = _keeping_an_administrator(tx, changes, desires)
+        leaving = [
+            *pruned(live, made.declared | former, newcomers, around.now.timestamp()),
+            *released(live, made.declared | former),
+        ]
+        changes += [each for each in leaving if not options.targets or f"{each.kind}/{each.name}" in options.targets]
+    changes = keeping_an_administrator(tx, changes, made.wishes)
+    changes = warned(live, made.wishes, changes, around)
     plan = Plan(
         format_version=FORMAT_VERSION,
         id=around.plan_id,
@@ -112,207 +96,173 @@ def make_plan(
         created_at=around.now,
         expires_at=around.now + PLAN_LIFETIME,
         changes=tuple(changes),
-        counts=_counts(changes, unchanged),
-        waiting=tuple(_waiting(desires, live)),
+        counts=_counts(changes, made.settled + sum(change is None for _, change in found)),
+        waiting=tuple(_waiting(documents, live)),
+        targets=options.targets,
+        takes_ownership=options.take_ownership,
     )
-    return Draft(plan, desires)
+    return Draft(plan, [Desire(wish.kind, wish.name, wish.spec, wish.stated) for wish, _ in found])
 
 
-class _Live:
-    """Live objects by kind and name, each read once."""
-
-    def __init__(self, tx: Tx) -> None:
-        self._tx = tx
-        self._known: dict[tuple[Kind, str], AnyObject | None] = {}
-
-    def find(self, kind: Kind, name: str) -> AnyObject | None:
-        if (kind, name) not in self._known:
-            self._known[kind, name] = objects.get_named(self._tx, kind, name)
-        return self._known[kind, name]
-
-    def replica_elsewhere(self, spec: DesiredKey, region: str, name: str) -> bool:
-        """Whether the primary key of ``spec`` has a replica in this Region under another name."""
-        primary = cast("Key | None", self.find(Kind.KEY, spec.replica_of or ""))
-        held = objects.get_key(self._tx, region, primary.status.key_id) if primary is not None else None
-        return held is not None and held.metadata.name != name
-
-    def stands_for(self, spec: DesiredKey, name: str) -> str | None:
-        """The name of the other key that the external key of ``spec`` stands for, if there is one."""
-        uid = externalkeys.holder(self._tx, spec.key_store, spec.xks_key_id or "")
-        held = objects.get(self._tx, uid) if uid is not None else None
-        return held.metadata.name if held is not None and held.metadata.name != name else None
-
-
-# ---- completing the documents ----------------------------------------------------------------------------------------
-
-
-def _complete(documents: Sequence[Located], live: _Live, around: Surroundings) -> tuple[list[Desire], list[Problem]]:
-    """Fill in what follows from the key store, and collect everything that cannot be."""
-    stores = {
-        located.document.name: located.document.spec
-        for located in documents
-        if isinstance(located.document.spec, DesiredKeyStore)
-    }
-    keys = {
-        located.document.name: located.document.spec
-        for located in documents
-        if isinstance(located.document.spec, DesiredKey)
-    }
-    replicas: dict[tuple[str, str], str] = {}
-    desires: list[Desire] = []
-    problems: list[Problem] = []
-    holders: dict[tuple[str, str], Document] = {}
-    for located in documents:
-        document = located.document
-        spec: Desired = document.spec
-        for path, message in policy_misfits(document):
-            problems.append(located.problem(message, *path))
-        if isinstance(spec, DesiredKey):
-            store_type, offered = _store_of(spec, stores, live)
-            if store_type is None:
-                message = f"there is no key store {spec.key_store}; declare it in this set or use {STANDARD}"
-                problems.append(located.problem(message, "spec", "keyStore"))
-                continue
-            store = live.find(Kind.KEY_STORE, spec.key_store)
-            if store is not None and store.metadata.deletion is not None:
-                problems.append(located.problem(f"key store {spec.key_store} is being removed", "spec", "keyStore"))
-            region = spec.region or around.default_region
-            if region not in around.regions:
-                message = f"this server has no Region {region}; it has {', '.join(around.regions)}"
-                problems.append(located.problem(message, "spec", "region"))
-            for index, alias in enumerate(spec.aliases):
-                holder = holders.setdefault((region, alias), document)
-                # check() compares Regions as they are written; a Region that was left out is known only here.
-                if isinstance(holder.spec, DesiredKey) and holder.spec.region != spec.region:
-                    message = f"the alias `{alias}` belongs to Key `{holder.name}` already"
-                    problems.append(located.problem(message, "spec", "aliases", index))
-            misfits: list[Misfit] = []
-            if spec.replica_of is not None:
-                spec, misfits = _as_replica(spec, region, keys, live, around.default_region)
-                other = replicas.setdefault((spec.replica_of or "", region), document.name)
-                if other != document.name or live.replica_elsewhere(spec, region, document.name):
-                    misfits.append(Misfit("region", f"{spec.replica_of} has another replica in {region} already"))
-            spec, more = capabilities.complete(spec, store_type, offered, default_region=around.default_region)
-            misfits += more
-            if spec.xks_key_id is not None and (other_key := live.stands_for(spec, document.name)):
-                misfits.append(
-                    Misfit("xksKeyId", f"in {spec.key_store} it stands for key {other_key} already; name another one")
-                )
-            problems.extend(located.problem(misfit.message, "spec", *misfit.path.split(".")) for misfit in misfits)
-        if isinstance(spec, DesiredXksProxy):
-            problems.extend(_exposure_problems(located, spec, documents, live))
-        desires.append(Desire(document.kind, document.name, spec))
-    return desires, problems
-
-
-def _as_replica(
-    spec: DesiredKey, region: str, declared: Mapping[str, DesiredKey], live: _Live, default_region: str
-) -> tuple[DesiredKey, list[Misfit]]:
-    """A replica with what it shares with its primary key, which is declared beside it or lives already."""
-    assert spec.replica_of is not None
-    present = cast("Key | None", live.find(Kind.KEY, spec.replica_of))
-    primary = present.spec if present is not None else declared.get(spec.replica_of)
-    if primary is None:
-        return spec, [Misfit("replicaOf", f"there is no key {spec.replica_of}; declare it in this set")]
-    if present is None:  # as it will be when it is made
-        primary, _ = capabilities.complete(primary, primary.key_store, default_region=default_region)
-    shared, misfits = capabilities.complete_replica(spec, primary)
-    if (primary.region or default_region) == region:
-        misfits.append(Misfit("region", f"its primary key is in {region} already; a replica is in another Region"))
-    return shared, misfits
-
-
-def _store_of(
-    spec: DesiredKey, declared: Mapping[str, DesiredKeyStore], live: _Live
-) -> tuple[str | None, dict[KeySpec, tuple[KeyUsage, ...]] | None]:
-    """Type of a key's store, and what it offers if it was ever open."""
-    present = cast("KeyStore | None", live.find(Kind.KEY_STORE, spec.key_store))
-    if present is not None:
-        return present.spec.type, present.status.key_specs or None
-    if spec.key_store in declared:
-        return declared[spec.key_store].type, None
-    return None, None
-
-
-def _exposure_problems(
-    located: Located, spec: DesiredXksProxy, documents: Sequence[Located], live: _Live
-) -> Iterator[Problem]:
-    """Keys that a proxy cannot expose."""
-    declared = {each.document.name: each.document.spec for each in documents if each.document.kind is Kind.KEY}
-    for external_id, exposed in spec.keys.items():
-        name = exposed.key
-        key = declared.get(name)
-        if key is None:
-            present = live.find(Kind.KEY, name)
-            key = present.spec if present is not None else None
-        if not isinstance(key, DesiredKey):
-            message = f"there is no key {name}; declare it in this set, or write the name of one"
-        elif key.key_spec is not KeySpec.SYMMETRIC_DEFAULT:
-            message = f"key {name} is {key.key_spec}; an XKS proxy exposes SYMMETRIC_DEFAULT keys only"
-        else:
+def _targeted(documents: Sequence[Located], live: Live, targets: Sequence[str]) -> list[Located]:
+    """The targets, and what they cannot be without: their key stores and primary keys, if those are declared, too."""
+    by_target = {f"{each.document.kind}/{each.document.name}": each for each in documents}
+    wanted: dict[str, Located] = {}
+    waiting = list(targets)
+    while waiting:
+        target = waiting.pop()
+        located = by_target.get(target)
+        if located is None:
+            kind, _, name = target.partition("/")
+            known = kind in list(Kind) and live.find(Kind(kind), name) is not None
+            if target in targets and not known:
+                raise InvalidInput(f"target {target} is neither declared here nor there already; write it as Key/NAME")
             continue
-        yield located.problem(message, "spec", "keys", external_id, "key")
+        if target in wanted:
+            continue
+        wanted[target] = located
+        spec = located.document.spec
+        if isinstance(spec, DesiredKey):
+            waiting.append(f"{Kind.KEY_STORE}/{spec.key_store}")
+            if spec.replica_of is not None:
+                waiting.append(f"{Kind.KEY}/{spec.replica_of}")
+    return [each for each in documents if f"{each.document.kind}/{each.document.name}" in wanted]
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------
 
 
-def _change(desire: Desire, live: _Live, spec_set: str) -> PlannedChange | None:
+def _change(wish: Wish, live: Live, options: Options) -> PlannedChange | None:
     """What one document changes, or None if its object is as declared."""
-    present = live.find(desire.kind, desire.name)
-    if present is None:
-        changes, _ = field_changes(desire.kind, None, desire.spec)
-        fields = [_field(change, desire.kind) for change in changes]
-        if desire.kind is Kind.KEY:
-            fields.append(FieldPlan(path="keyId", known=False))
-        return PlannedChange(
-            action=Action.CREATE,
-            kind=desire.kind,
-            name=desire.name,
-            reason=PlanReason.DECLARED,
-            fields=tuple(fields),
-        )
-    meta = present.metadata
-    changes, same = field_changes(desire.kind, present.spec, desire.spec)
-    blocked = _obstacle(present, desire, changes, spec_set)
-    if blocked is None and not changes and (meta.spec_set or "") == spec_set:
+    if wish.present is None:
+        return _creation(wish)
+    present, meta = wish.present, wish.present.metadata
+    changes, same = field_changes(wish.kind, present.spec, wish.spec)
+    clashing = [] if options.replace else _clashes(wish, live)
+    blocked = _obstacle(wish, changes, clashing, live, options)
+    owned = (meta.spec_set or "") == live.spec_set
+    takes = not owned and not meta.spec_set and not options.replace
+    fields = [shown_field(change, wish.kind) for change in changes]
+    if wish.moved_from is not None:
+        fields.insert(0, FieldPlan(path="metadata.name", before=wish.moved_from, after=wish.name))
+    reason, message = blocked or _reason(wish, bool(changes), clashing, live, takes=takes, options=options)
+    if blocked is None and reason is PlanReason.OWNERSHIP_CHANGED and not message:
         return None
-    reason, message = blocked or (PlanReason.SPEC_CHANGED, "")
     return PlannedChange(
-        action=Action.BLOCKED if blocked else Action.UPDATE,
-        kind=desire.kind,
-        name=desire.name,
+        action=Action.BLOCKED if blocked else Action.ADOPT if takes else Action.UPDATE,
+        kind=wish.kind,
+        name=wish.name,
         uid=meta.uid,
         generation=meta.generation,
+        owner=meta.spec_set,
         reason=reason,
         message=message,
-        fields=tuple(_field(change, desire.kind) for change in changes),
+        fields=tuple(fields),
         unchanged_fields=same,
     )
 
 
+def _creation(wish: Wish) -> PlannedChange:
+    changes, _ = field_changes(wish.kind, None, wish.spec)
+    fields = [shown_field(change, wish.kind) for change in changes]
+    if wish.kind is Kind.KEY:
+        fields.append(FieldPlan(path="keyId", known=False))
+    made = PlannedChange(
+        action=Action.CREATE, kind=wish.kind, name=wish.name, reason=PlanReason.DECLARED, fields=tuple(fields)
+    )
+    management = getattr(wish.spec, "management", Management.FULL)
+    if management not in _TAKING:
+        return made
+    return msgspec.structs.replace(
+        made,
+        action=Action.BLOCKED,
+        reason=PlanReason.NOTHING_TO_ADOPT,
+        message=f"management: {management} is for an object that is there already, and there is no {wish.kind} of this "
+        "name; write the name that it has under metadata.movedFrom, or take the management out to make a new one",
+    )
+
+
+def _reason(
+    wish: Wish, differs: bool, clashing: Sequence[Clash], live: Live, *, takes: bool, options: Options
+) -> tuple[PlanReason, str]:
+    """Why there is a change. ``OwnershipChanged`` without words is none."""
+    words = _taken_words(clashing)
+    if takes:
+        return PlanReason.ADOPTED, words
+    if wish.moved_from is not None:
+        return PlanReason.MOVED, words
+    if differs:
+        return PlanReason.SPEC_CHANGED, words or _drift_words(wish)
+    owned = wish.present is not None and wish.present.metadata.spec_set == live.spec_set
+    if options.replace or (wish.own is None and owned):
+        # Kept without claims: the set states all of it, and goes on to.
+        return PlanReason.OWNERSHIP_CHANGED, words
+    before = dict(wish.before)
+    gained = sorted(path for path, value in wish.stated.items() if before.get(path, ...) != value)
+    lost = sorted(before.keys() - wish.stated.keys())
+    parts = [words] if words else []
+    if gained and not words:
+        parts.append(f"the set states {', '.join(gained[:5])} from now on, as it is")
+    if lost:
+        parts.append(f"the set no longer states {', '.join(lost[:5])}")
+    return PlanReason.OWNERSHIP_CHANGED, "; ".join(parts)
+
+
+def _taken_words(clashing: Sequence[Clash]) -> str:
+    """What is taken from whom."""
+    if not clashing:
+        return ""
+    owners = ", ".join(sorted({manager_words(clash.owner.manager) for clash in clashing}))
+    return f"{', '.join(sorted({clash.path for clash in clashing}))} is taken from {owners}"
+
+
+def _drift_words(wish: Wish) -> str:
+    """Who changed what the set states."""
+    found = {}
+    for claim in wish.others:
+        for path in claim.leaves:
+            if claim.spec_set is None and path in wish.before:
+                found[path] = f"{path} was changed through {manager_words(claim.manager)}" + (
+                    f" by {claim.by}" if claim.by else ""
+                )
+    return "; ".join(found[path] for path in sorted(found))
+
+
+def _clashes(wish: Wish, live: Live) -> list[Clash]:
+    if wish.present is None or getattr(wish.declared, "management", None) is Management.OBSERVE:
+        return []
+    adopts = wish.present.metadata.spec_set is None
+    others = [claim for claim in wish.others if claim.spec_set is not None or not adopts]
+    owned = (wish.present.metadata.spec_set or "") == live.spec_set
+    before = wish.before if owned or wish.own is not None else {}
+    return clashes(wish.kind, wish.present.spec, live.manager, wish.stated, before, others)
+
+
 def _obstacle(
-    present: AnyObject, desire: Desire, changes: Sequence[FieldChange], spec_set: str
+    wish: Wish, changes: Sequence[FieldChange], clashing: Sequence[Clash], live: Live, options: Options
 ) -> tuple[PlanReason, str] | None:
     """Why an existing object cannot become what is declared."""
+    present = cast(AnyObject, wish.present)
     meta = present.metadata
-    if (meta.spec_set or "") != spec_set:
-        owner = f"spec set {meta.spec_set}" if meta.spec_set else "no spec set: it was made through an API"
-        return PlanReason.OWNED_ELSEWHERE, f"{desire.kind} {desire.name} belongs to {owner}; choose another name"
+    if (foreign := _foreign(wish, present, live, options)) is not None:
+        return foreign
     if meta.deletion is not None and not isinstance(present, Key):
         return PlanReason.PENDING_DELETION, "it is being removed; plan again when it is gone"
     if meta.deletion is not None:
         return (
             PlanReason.PENDING_DELETION,
             f"it is pending deletion, destroyed {due_words(meta.deletion)}; "
-            f"run: keystead cancel-deletion {desire.name}, then plan again",
+            f"run: keystead cancel-deletion {meta.name}, then plan again",
         )
+    if clashing and not options.take_ownership:
+        told = ", ".join(f"{clash.path} is stated by {_owner(clash)}" for clash in clashing[:5])
+        return PlanReason.FIELD_OWNED, f"{told}; take it out here, or plan with --take-ownership to take it from there"
     fixed = [change for change in changes if change.immutable]
     if fixed:
         names = ", ".join(change.path for change in fixed)
         advice = (
             "declare a second key under another name and move the alias to it; data stays readable under the first"
-            if desire.kind is Kind.KEY
+            if wish.kind is Kind.KEY
             else "declare a second object under another name"
         )
         return PlanReason.IMMUTABLE_FIELD, f"{names} cannot change in place ({fixed[0].immutable}); {advice}"
@@ -326,31 +276,67 @@ def _obstacle(
     return None
 
 
+def _owner(clash: Clash) -> str:
+    by = f" ({clash.owner.by})" if clash.owner.by and clash.owner.spec_set is None else ""
+    return f"{manager_words(clash.owner.manager)}{by}"
+
+
+def _foreign(wish: Wish, present: AnyObject, live: Live, options: Options) -> tuple[PlanReason, str] | None:
+    """Why an object that is not the set's is not for it."""
+    meta = present.metadata
+    owner = meta.spec_set or ""
+    if owner == live.spec_set:
+        return None
+    if options.replace:
+        return PlanReason.OWNED_ELSEWHERE, f"{wish.kind} {meta.name} belongs to spec set {owner}; choose another name"
+    if wish.moved_from is not None and owner:
+        return PlanReason.OWNED_ELSEWHERE, f"{wish.kind} {meta.name} belongs to spec set {owner}, which may rename it"
+    if owner:
+        if "management" in wish.stated:
+            return (
+                PlanReason.OWNED_ELSEWHERE,
+                f"{wish.kind} {meta.name} belongs to spec set {owner}, and how it is managed is for that set to say; "
+                f"have it let go first (keystead forget), or leave out management to share it",
+            )
+        if wish.stated:
+            return None
+        return (
+            PlanReason.OWNED_ELSEWHERE,
+            f"{wish.kind} {meta.name} belongs to spec set {owner}; choose another name, or state fields of it to share",
+        )
+    if getattr(wish.declared, "management", Management.FULL) in _TAKING or options.take_ownership:
+        return None
+    return (
+        PlanReason.OWNED_ELSEWHERE,
+        f"{wish.kind} {meta.name} belongs to no spec set: it was made through an API; choose another name, or write "
+        "management: adopt to take it over",
+    )
+
+
 def _with_alias_conflicts(
     tx: Tx,
-    desires: Sequence[Desire],
+    wishes: Sequence[Wish],
     changes: Sequence[PlannedChange],
-    live: _Live,
     spec_set: str,
 ) -> Iterator[PlannedChange]:
     """Block a change that takes an alias which a key outside this plan holds and keeps."""
-    specs = {(desire.kind, desire.name): desire.spec for desire in desires}
-    names = {desire.name for desire in desires if desire.kind is Kind.KEY}
+    by_name = {(wish.kind, wish.name): wish for wish in wishes}
     for change in changes:
-        spec = specs.get((change.kind, change.name))
-        if change.action is Action.BLOCKED or not isinstance(spec, DesiredKey):
+        wish = by_name.get((change.kind, change.name))
+        if change.action is Action.BLOCKED or wish is None or not isinstance(wish.spec, DesiredKey):
             yield change
             continue
-        present = live.find(change.kind, change.name)
-        held = set(present.spec.aliases) if isinstance(present, Key) else set()
+        held = set(wish.present.spec.aliases) if isinstance(wish.present, Key) else set()
         conflict = None
-        for alias in set(spec.aliases) - held:
-            row = objects.find_alias(tx, spec.region or "", alias)
+        for alias in set(wish.spec.aliases) - held:
+            row = objects.find_alias(tx, wish.spec.region or "", alias)
             holder = cast("Key | None", objects.get(tx, row.uid)) if row else None
-            if holder is None or holder.metadata.name == change.name:
+            if holder is None or holder.metadata.uid == change.uid:
                 continue
-            if holder.metadata.spec_set == spec_set and holder.metadata.name in names:
-                continue  # check() saw to it that within the set each alias has one holder
+            keeper = by_name.get((Kind.KEY, holder.metadata.name))
+            lets_go = keeper is not None and isinstance(keeper.spec, DesiredKey) and alias not in keeper.spec.aliases
+            if holder.metadata.spec_set == spec_set and lets_go:
+                continue
             conflict = f"alias/{alias} names {holder.status.arn}; take it from there first"
             break
         if conflict is None:
@@ -361,138 +347,20 @@ def _with_alias_conflicts(
             )
 
 
-def _pruned(
-    tx: Tx, spec_set: str, declared: set[tuple[Kind, str]], newcomers: Counter[str], now: datetime
-) -> Iterator[PlannedChange]:
-    """Objects of the set that are no longer declared. ``newcomers``: how many keys the plan makes in each key store."""
-    for kind in (Kind.XKS_PROXY, Kind.KEY, Kind.PRINCIPAL, Kind.KEY_STORE):
-        after = ""
-        while batch := objects.page(tx, kind, after=after, spec_set=spec_set):
-            after = batch[-1].metadata.name
-            for present in batch:
-                if (kind, present.metadata.name) not in declared and present.metadata.deletion is None:
-                    yield _removal(tx, present, newcomers, now)
-
-
-def _removal(tx: Tx, present: AnyObject, newcomers: Counter[str], now: datetime) -> PlannedChange:
-    meta = present.metadata
-    change = PlannedChange(
-        action=Action.DELETE,
-        kind=present.kind,
-        name=meta.name,
-        uid=meta.uid,
-        generation=meta.generation,
-        reason=PlanReason.REMOVED_FROM_SET,
-    )
-    if isinstance(present, Key):
-        if present.spec.deletion.protect:
-            return msgspec.structs.replace(
-                change,
-                action=Action.BLOCKED,
-                reason=PlanReason.PROTECTED,
-                message="it is protected (deletion.protect: true); put it back and lift the protection first",
-            )
-        if refused := lifecycle.refusal("ScheduleKeyDeletion", keys.state(tx, present), present.status.arn):
-            return msgspec.structs.replace(
-                change,
-                action=Action.BLOCKED,
-                reason=PlanReason.KEY_STATE,
-                message=f"{refused.message.rstrip('.')}; plan again when that has ended, or put it back until then",
-            )
-        return msgspec.structs.replace(
-            change,
-            action=Action.SCHEDULE_DELETION,
-            window_days=present.spec.deletion.window_days,
-            warnings=tuple(_used_recently(tx, meta.uid, now)),
-        )
-    if isinstance(present, KeyStore):
-        left = objects.count(tx, Kind.KEY, key_store=meta.name) + newcomers[meta.name]
-        if left:
-            return msgspec.structs.replace(
-                change,
-                action=Action.BLOCKED,
-                reason=PlanReason.KEYS_IN_STORE,
-                message=f"{left} keys live in it or are declared for it; "
-                "a key store leaves when its last key has been destroyed",
-            )
-    return change
-
-
-def _keeping_an_administrator(tx: Tx, changes: list[PlannedChange], desires: Sequence[Desire]) -> list[PlannedChange]:
-    """Block what would leave nobody who can come in and may change things."""
-    present = credentials.administrators(tx)
-    wanted = {desire.name: desire.spec for desire in desires if isinstance(desire.spec, DesiredPrincipal)}
-
-    def administers(change: PlannedChange) -> bool:
-        return change.action is Action.UPDATE and wanted[change.name].administrator
-
-    of_people = [change for change in changes if change.kind is Kind.PRINCIPAL and change.action is not Action.BLOCKED]
-    lost = {change.uid for change in of_people if change.uid in present and not administers(change)}
-    gained = any(administers(change) and credentials.can_come_in(tx, change.uid or "") for change in of_people)
-    if not lost or gained or present.keys() - lost:
-        return changes
-    message = "it is the last administrator with a credential that lasts; declare another one and give it one first"
-    return [
-        msgspec.structs.replace(change, action=Action.BLOCKED, reason=PlanReason.LAST_ADMINISTRATOR, message=message)
-        if change in of_people and change.uid in lost
-        else change
-        for change in changes
-    ]
-
-
-def _field(change: FieldChange, kind: Kind) -> FieldPlan:
-    # Options of key stores are the one place where a spec can hold a secret; a tag named `token` is none.
-    sensitive = kind is Kind.KEY_STORE and (
-        any(_secret_name(part) for part in change.path.split("."))
-        or _holds_secret(change.before)
-        or _holds_secret(change.after)
-    )
-    return FieldPlan(
-        path=change.path,
-        before=_masked(change.before) if sensitive else change.before,
-        after=_masked(change.after) if sensitive else change.after,
-        sensitive=sensitive,
-        immutable=change.immutable,
-    )
-
-
-def _secret_name(name: str) -> bool:
-    return name.lower().endswith(_SECRET_WORDS)
-
-
-def _holds_secret(value: Any) -> bool:
-    """Lists are compared as a whole, so a secret may stand deep in one."""
-    if isinstance(value, dict):
-        return any(_secret_name(name) or _holds_secret(item) for name, item in value.items())
-    return isinstance(value, list) and any(_holds_secret(item) for item in value)
-
-
-def _masked(value: Any) -> Any:
-    return None if value is None else "(sensitive)"
-
-
-def _used_recently(tx: Tx, uid: str, now: datetime) -> Iterator[Warned]:
-    """A warning for a key that somebody still uses."""
-    last = last_uses.get(tx, uid)
-    if last is None or now.timestamp() - last.at >= RECENTLY.total_seconds():
-        return
-    at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
-    yield Warned(
-        warning=PlanWarning.USED_RECENTLY, message=f"it was used in the last 24 hours: {last.operation} at {at}"
-    )
-
-
-def _waiting(desires: Sequence[Desire], live: _Live) -> Iterator[Waiting]:
+def _waiting(documents: Sequence[Located], live: Live) -> Iterator[Waiting]:
     """Keys of the set that wait for their owner to import material."""
-    for desire in desires:
-        present = live.find(desire.kind, desire.name) if desire.kind is Kind.KEY else None
+    for located in documents:
+        spec = located.document.spec
+        if not isinstance(spec, DesiredKey) or (spec.origin is not Origin.EXTERNAL and spec.replica_of is None):
+            continue
+        present = live.find(Kind.KEY, located.document.name)
         if isinstance(present, Key) and present.metadata.deletion is None and imports.waits(present):
             yield Waiting(
                 kind=Kind.KEY,
-                name=desire.name,
+                name=present.metadata.name,
                 state=KeyState.PENDING_IMPORT,
                 message=f"{imports.waiting_words(present)}; "
-                f"begin with: keystead import-material {desire.name} parameters --out DIR",
+                f"begin with: keystead import-material {present.metadata.name} parameters --out DIR",
             )
 
 
@@ -505,6 +373,8 @@ def _counts(changes: Sequence[PlannedChange], unchanged: int) -> Counts:
         update=by_action[Action.UPDATE],
         schedule_deletion=by_action[Action.SCHEDULE_DELETION],
         delete=by_action[Action.DELETE],
+        adopt=by_action[Action.ADOPT],
+        forget=by_action[Action.FORGET],
         blocked=by_action[Action.BLOCKED],
         unchanged=unchanged,
     )

@@ -32,9 +32,11 @@ class _Verb(NamedTuple):
 
 _VERBS: Final = {
     Action.CREATE: _Verb("+", "create", "to create"),
+    Action.ADOPT: _Verb("~", "adopt", "to adopt"),
     Action.UPDATE: _Verb("~", "update in place", "to update"),
     Action.SCHEDULE_DELETION: _Verb("-", "schedule for deletion", "to schedule for deletion"),
     Action.DELETE: _Verb("-", "delete", "to delete"),
+    Action.FORGET: _Verb("-", "forget, and leave it as it is", "to forget"),
     Action.BLOCKED: _Verb("!", "blocked", "blocked"),
 }
 """In the order in which a plan shows them."""
@@ -54,12 +56,17 @@ _CANNOT: Final = {
     PlanReason.KEYS_IN_STORE: "it cannot be deleted",
     PlanReason.STORE_NOT_FOUND: "it cannot be created",
     PlanReason.LAST_ADMINISTRATOR: "it has to stay an administrator",
+    PlanReason.SHARED: "it cannot be deleted",
+    PlanReason.NOTHING_TO_ADOPT: "it cannot be adopted",
 }
 _REMEDIES: Final = {
     PlanReason.IMMUTABLE_FIELD: "declare a second one under another name; for a key, then move its alias there",
     PlanReason.PROTECTED: "put it back, and lift deletion.protect in an apply of its own first",
     PlanReason.PROTECTION_LIFTED_APART: "take the other changes out of this apply",
     PlanReason.OWNED_ELSEWHERE: "choose another name",
+    PlanReason.FIELD_OWNED: "take it out here, or plan with --take-ownership",
+    PlanReason.SHARED: "take it out of the other set first",
+    PlanReason.NOTHING_TO_ADOPT: "write the name that it has under metadata.movedFrom",
     PlanReason.PENDING_DELETION: "cancel its deletion (keystead cancel-deletion NAME), then plan again",
     PlanReason.KEY_STATE: "plan again when its state allows it",
     PlanReason.KEYS_IN_STORE: "delete its keys first; it can go when the last one is destroyed",
@@ -78,6 +85,8 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
         )
         yield from _waiting_lines(plan)
         return
+    if plan.targets:
+        yield Line(f"Only of {', '.join(plan.targets)} and what they need; all else was left out.", Style.WARNING)
     by_action = {action: [change for change in plan.changes if change.action is action] for action in _VERBS}
     used = [action for action in _VERBS if by_action[action]]
     yield Line(f"Plan for spec set {plan.spec_set or '(none)'}:", Style.HEADING)
@@ -109,8 +118,8 @@ def counts_line(counts: Counts) -> Line:
         f"{counts.update:,} to update",
         f"{counts.schedule_deletion:,} to schedule for deletion",
     ]
-    if counts.delete:
-        parts.append(f"{counts.delete:,} to delete")
+    more = {"delete": counts.delete, "adopt": counts.adopt, "forget": counts.forget}
+    parts += [f"{count:,} to {what}" for what, count in more.items() if count]
     blocked = f" {counts.blocked:,} blocked." if counts.blocked else ""
     return Line(f"Plan: {', '.join(parts)}.{blocked}", Style.BLOCKED if counts.blocked else Style.HEADING)
 
@@ -122,6 +131,8 @@ def applied_line(counts: Counts) -> Line:
         "updated": counts.update,
         "scheduled for deletion": counts.schedule_deletion,
         "deleted": counts.delete,
+        "adopted": counts.adopt,
+        "forgotten": counts.forget,
     }
     parts = [f"{number:,} {word}" for word, number in done.items() if number]
     return Line(f"Applied: {', '.join(parts) or 'nothing to write'}.", Style.GOOD)
@@ -150,7 +161,7 @@ def _change_lines(change: PlannedChange, plan: Plan) -> Iterator[Line]:
     width = min(MAX_PAD, max((len(shown_path(field.path)) for field in change.fields), default=0))
     for field in change.fields:
         yield from _field_lines(field, width, change.action)
-    if change.unchanged_fields:
+    if change.unchanged_fields and change.action is not Action.FORGET:
         yield Line(f"    # ({number(change.unchanged_fields, 'unchanged field')} hidden)", Style.MUTED)
 
 
@@ -167,7 +178,15 @@ def _sentence(change: PlannedChange) -> str:
         case Action.CREATE:
             return "will be created"
         case Action.UPDATE:
+            if change.reason is PlanReason.OWNERSHIP_CHANGED:
+                return "stays as it is; who states its fields changes"
+            if change.reason is PlanReason.MOVED:
+                return f"will be renamed: it was {change.fields[0].before}" if change.fields else "will be renamed"
             return "will be updated in place"
+        case Action.ADOPT:
+            return "exists already and will be taken into the set"
+        case Action.FORGET:
+            return "will be forgotten: it stays as it is, and no set owns it"
         case Action.SCHEDULE_DELETION:
             when = (
                 f"{change.window_days} days after the apply" if change.window_days is not None else "after its window"

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import ClassVar, Literal
+from itertools import islice, zip_longest
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -53,9 +53,13 @@ MAX_TAGS = 50
 
 
 class DocumentMetadata(Frozen):
-    """What a user says about an object besides its spec."""
+    """What a user says about an object besides its spec.
+
+    ``movedFrom`` is the name that a key had before: it is renamed and stays the same key.
+    """
 
     name: Name
+    moved_from: Name | None = None
 
 
 class _Declared(Frozen):
@@ -116,11 +120,15 @@ class Source(Frozen):
 
 
 class Located(msgspec.Struct, frozen=True):
-    """A document with its place. ``passage`` finds the line of a field when a rule is broken, and only then."""
+    """A document with its place. ``passage`` finds the line of a field when a rule is broken, and only then.
+
+    ``written`` is the spec as it stands there, so that a default that was spelled out can be told from one left out.
+    """
 
     document: Document
     source: Source
     passage: Passage | None = None
+    written: Mapping[str, Any] | None = None
 
     def problem(self, message: str, *path: str | int, hint: str | None = None) -> Problem:
         """A problem at a path of this document, such as ``("spec", "keySpec")``, with its line."""
@@ -158,7 +166,7 @@ def parse(text: str, *, file: str, format: Format) -> tuple[list[Located], list[
                 found = _diagnose(raw.value, error)
             else:
                 source = Source(file=file, document=raw.number or 1, line=raw.passage.line)
-                located.append(Located(document, source, raw.passage))
+                located.append(Located(document, source, raw.passage, _spec_of(raw.value)))
                 continue
         problems += _problems(found, file, raw.number, raw.passage.line, raw.passage)
     return located, problems
@@ -229,9 +237,30 @@ def _received_problems(raw: msgspec.Raw | bytes | Sequence[object], error: Excep
     return problems or [Problem(f"the documents cannot be read: {error}", path="documents")]
 
 
-def received(documents: Iterable[Document], *, file: str = "request") -> list[Located]:
+def _spec_of(value: object) -> Mapping[str, Any]:
+    """The spec of a value that is a document."""
+    assert isinstance(value, dict)
+    spec: Mapping[str, Any] = value["spec"]
+    return spec
+
+
+class _Written(msgspec.Struct):
+    spec: dict[str, Any]
+
+
+def written_specs(raw: msgspec.Raw | bytes) -> list[dict[str, Any]]:
+    """The specs of documents that :func:`decode_documents` has read, as they are written."""
+    return [each.spec for each in msgspec.json.decode(raw, type=list[_Written])]
+
+
+def received(
+    documents: Iterable[Document], written: Iterable[Mapping[str, Any]] = (), *, file: str = "request"
+) -> list[Located]:
     """Documents that came over HTTP, numbered, so that ``check`` can name them."""
-    return [Located(document, Source(file=file, document=number)) for number, document in enumerate(documents, 1)]
+    return [
+        Located(document, Source(file=file, document=number), written=spec)
+        for number, (document, spec) in enumerate(zip_longest(documents, written), 1)
+    ]
 
 
 def _diagnose(raw: object, error: Exception) -> list[Mistake]:
@@ -300,6 +329,12 @@ def _rules(
     if first is not each.source:
         message = f"{document.kind} `{document.name}` is declared twice"
         yield Mistake(message, ("metadata", "name"), f"the first one is in {_place(first)}")
+    if (former := document.metadata.moved_from) is not None:
+        path = ("metadata", "movedFrom")
+        if not isinstance(document, KeyDocument):
+            yield Mistake(f"a {document.kind} cannot be renamed", path, "only keys can; declare a second one instead")
+        elif former == document.name:
+            yield Mistake("this is its name", path, "leave it out")
     match document:
         case KeyDocument(spec=spec):
             yield from _alias_rules(each, spec, aliases)

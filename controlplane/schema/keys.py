@@ -61,10 +61,18 @@ class KeyState(StrEnum):
 
 
 class Management(StrEnum):
-    """How far the reconciler may go with an object."""
+    """How far a spec set and the reconciler may go with an object."""
 
     FULL = "full"
+    """Made, corrected, and deleted when it leaves its set."""
+    OBSERVE = "observe"
+    """Compared only: drift is reported; nothing is written and nothing deleted."""
+    ADOPT = "adopt"
+    """As ``full``, and an object that no set owns is taken over."""
+    KEEP_ON_DELETE = "keep-on-delete"
+    """As ``full``, and left as it is when it leaves its set."""
     PAUSED = "paused"
+    """Left alone until somebody says otherwise."""
 
 
 class PolicySource(Frozen):

@@ -24,6 +24,10 @@ class Action(StrEnum):
     UPDATE = "update"
     SCHEDULE_DELETION = "scheduleDeletion"
     DELETE = "delete"
+    ADOPT = "adopt"
+    """It exists, and the set takes it over; it changes where it is not as declared."""
+    FORGET = "forget"
+    """It stays as it is and the set lets go of it."""
     BLOCKED = "blocked"
 
 
@@ -32,11 +36,22 @@ class PlanReason(StrEnum):
 
     DECLARED = "Declared"
     SPEC_CHANGED = "SpecChanged"
+    OWNERSHIP_CHANGED = "OwnershipChanged"
+    """Its fields have the declared values; who states them changes."""
+    MOVED = "Moved"
+    ADOPTED = "Adopted"
+    RELEASED = "Released"
+    """The set states no field of it any more; another one owns it."""
     REMOVED_FROM_SET = "RemovedFromSet"
     IMMUTABLE_FIELD = "ImmutableField"
     PROTECTED = "Protected"
     PROTECTION_LIFTED_APART = "ProtectionLiftedApart"
     OWNED_ELSEWHERE = "OwnedElsewhere"
+    FIELD_OWNED = "FieldOwned"
+    """Another manager states a field otherwise."""
+    SHARED = "Shared"
+    """Another spec set states fields of it."""
+    NOTHING_TO_ADOPT = "NothingToAdopt"
     PENDING_DELETION = "PendingDeletion"
     KEY_STATE = "KeyState"
     """The state of the key does not allow it: see the table of ``domain.lifecycle``."""
@@ -50,7 +65,11 @@ class PlanWarning(StrEnum):
     """What a person should look at before applying. It blocks nothing."""
 
     USED_RECENTLY = "UsedRecently"
-    """A key that would be scheduled for deletion was used in the last 24 hours."""
+    """A key that would be scheduled for deletion or disabled was used in the last 24 hours."""
+    POLICY_LOCKOUT = "PolicyLockout"
+    """Under its new policy no declared principal could change the key's policy over the KMS API."""
+    STORE_DISCONNECTED = "StoreDisconnected"
+    """A key store with live keys would be disconnected: nobody could use them."""
 
 
 class Warned(Frozen):
@@ -82,7 +101,10 @@ class FieldPlan(Frozen):
 
 
 class PlannedChange(Frozen):
-    """One object that is not as declared. ``generation`` is the one it was compared with; 0 for a new object."""
+    """One object that is not as declared. ``generation`` is the one it was compared with; 0 for a new object.
+
+    ``owner`` is the spec set that owned it then.
+    """
 
     action: Action
     kind: Kind
@@ -91,6 +113,7 @@ class PlannedChange(Frozen):
     message: str = ""
     uid: str | None = None
     generation: int = 0
+    owner: str | None = None
     fields: tuple[FieldPlan, ...] = ()
     unchanged_fields: int = 0
     window_days: int | None = None
@@ -104,6 +127,8 @@ class Counts(Frozen, omit_defaults=False):
     update: int = 0
     schedule_deletion: int = 0
     delete: int = 0
+    adopt: int = 0
+    forget: int = 0
     blocked: int = 0
     unchanged: int = 0
 
@@ -120,6 +145,9 @@ class Plan(Frozen, omit_defaults=False):
     changes: tuple[PlannedChange, ...]
     counts: Counts
     waiting: tuple[Waiting, ...] = ()
+    targets: tuple[str, ...] = ()
+    """If there are any, the plan is of these objects and what they need; all else was left out."""
+    takes_ownership: bool = False
 
     @property
     def empty(self) -> bool:

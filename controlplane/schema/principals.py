@@ -10,7 +10,7 @@ import msgspec
 
 from controlplane.schema.base import Frozen
 from controlplane.schema.conditions import Condition
-from controlplane.schema.keys import PolicySource
+from controlplane.schema.keys import Management, PolicySource
 
 
 class PrincipalType(StrEnum):
@@ -38,6 +38,7 @@ class DesiredPrincipal(Frozen):
     """``aws:PrincipalTag/NAME`` in policies."""
     trust_policy: PolicySource | None = None
     max_session_seconds: Annotated[int, msgspec.Meta(ge=3_600, le=43_200)] | None = None
+    management: Management = Management.FULL
 
 
 class PrincipalStatus(Frozen):

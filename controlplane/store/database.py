@@ -172,6 +172,18 @@ class Database:
         """The same in a thread, for queries that read many rows."""
         return await asyncio.to_thread(self.read, query)
 
+    async def snapshot(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """The same, and everything that ``query`` reads is of one moment."""
+
+        def read(tx: sqlite3.Connection) -> T:
+            tx.execute("BEGIN")
+            try:
+                return query(tx)
+            finally:
+                tx.execute("COMMIT")
+
+        return await self.scan(read)
+
     def version(self) -> int:
         """A number that differs after any commit by another connection, in this process or another."""
         value: int = self.read(lambda tx: tx.execute("PRAGMA data_version").fetchone()[0])

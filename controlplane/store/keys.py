@@ -19,6 +19,7 @@ from controlplane.domain.imports import shared
 from controlplane.domain.lifecycle import key_state
 from controlplane.domain.materials import is_replica, primary_of
 from controlplane.domain.names import key_arn, new_key_id
+from controlplane.domain.ownership import KMS
 from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotation_schedule
 from controlplane.errors import (
     AlreadyExists,
@@ -32,8 +33,8 @@ from controlplane.errors import (
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, Origin, RotationSpec, RotationStatus
 from controlplane.schema.keystores import ConnectionState
-from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind
-from controlplane.store import attempts, events, externalkeys, objects, people
+from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind, XksProxy
+from controlplane.store import attempts, claims, events, externalkeys, objects, people
 
 MAX_ROTATIONS_ON_DEMAND = 25
 """In the life of a key (KMS Developer Guide, "Quotas")."""
@@ -111,10 +112,18 @@ def _replicable(tx: sqlite3.Connection, name: str) -> Key:
     return primary
 
 
-def change(tx: sqlite3.Connection, uid: str, now: datetime, **fields: object) -> Key:
-    """Change fields of the desired state, by their Python names."""
+def change(
+    tx: sqlite3.Connection, uid: str, now: datetime, *, manager: str = KMS, by: str = "", **fields: object
+) -> Key:
+    """Change fields of the desired state, by their Python names, through the API that ``manager`` is.
+
+    If the key is a spec set's, the API holds the fields from then on (``domain.ownership``).
+    """
     key = cast(Key, objects.require(tx, uid))
-    return put_spec(tx, key, msgspec.structs.replace(key.spec, **fields), now)
+    changed = put_spec(tx, key, msgspec.structs.replace(key.spec, **fields), now)
+    if key.metadata.spec_set is not None:
+        claims.note(tx, uid, key.spec, changed.spec, manager=manager, by=by, now=now)
+    return changed
 
 
 def put_spec(tx: sqlite3.Connection, key: Key, spec: DesiredKey, now: datetime, *, spec_set: str | None = None) -> Key:
@@ -127,6 +136,24 @@ def put_spec(tx: sqlite3.Connection, key: Key, spec: DesiredKey, now: datetime, 
     if rotation != key.status.rotation:
         _share_rotation(tx, key, rotation, now)
     return cast(Key, objects.replace(tx, uid, now=now, spec=spec, status=status, spec_set=spec_set))
+
+
+def rename(tx: sqlite3.Connection, key: Key, name: str, now: datetime) -> Key:
+    """Give a key another name. Its uid, key id and ARN stay; what names it (replicas, XKS proxies) follows."""
+    former = key.metadata.name
+    renamed = cast(Key, objects.replace(tx, key.metadata.uid, now=now, name=name))
+    for other in objects.related_keys(tx, key.status.key_id):
+        if other.spec.replica_of == former:
+            spec = msgspec.structs.replace(other.spec, replica_of=name)
+            objects.replace(tx, other.metadata.uid, now=now, spec=spec)
+    for proxy in objects.page(tx, Kind.XKS_PROXY):
+        if isinstance(proxy, XksProxy) and any(each.key == former for each in proxy.spec.keys.values()):
+            exposed = {
+                external: msgspec.structs.replace(each, key=name) if each.key == former else each
+                for external, each in proxy.spec.keys.items()
+            }
+            objects.replace(tx, proxy.metadata.uid, now=now, spec=msgspec.structs.replace(proxy.spec, keys=exposed))
+    return renamed
 
 
 def check_rotates(key: Key, *, automatic: bool = False) -> None:

@@ -231,3 +231,15 @@ def m012_external_keys(db: Database) -> None:
              PRIMARY KEY (key_store, external_id)) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX external_keys_uid ON external_keys (uid)")
+
+
+@MIGRATIONS()
+def m013_claims(db: Database) -> None:
+    """Which manager (a spec set, the KMS API, the reconciliation API) states which leaves of an object."""
+    db.conn.execute(
+        """CREATE TABLE claims (
+             uid TEXT NOT NULL REFERENCES objects (uid), manager TEXT NOT NULL, leaves BLOB NOT NULL,
+             generation INTEGER NOT NULL, by TEXT NOT NULL, at REAL NOT NULL,
+             PRIMARY KEY (uid, manager)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX claims_manager ON claims (manager)")

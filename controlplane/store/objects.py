@@ -47,6 +47,7 @@ _BELONGINGS = (
     "last_uses",
     "imports",
     "external_keys",
+    "claims",
 )
 """Tables whose rows go with their object."""
 
@@ -168,6 +169,14 @@ def unsynced(tx: sqlite3.Connection, spec_set: str, limit: int = 20) -> tuple[in
     return total, [decode(row) for row in rows]
 
 
+def names_of_set(tx: sqlite3.Connection, kind: Kind, spec_set: str) -> list[tuple[str, str]]:
+    """Uid and name of every object of a kind that a spec set owns, by name."""
+    rows = tx.execute(
+        "SELECT uid, name FROM objects WHERE spec_set = ? AND kind = ? ORDER BY name", (spec_set, kind.value)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 def count_set(tx: sqlite3.Connection, spec_set: str) -> int:
     """Number of objects that a spec set owns."""
     return int(tx.execute("SELECT count(*) FROM objects WHERE spec_set = ?", (spec_set,)).fetchone()[0])
@@ -275,8 +284,12 @@ def replace(
     expect_version: int | None = None,
     expect_generation: int | None = None,
     requested: bool = False,
+    name: str | None = None,
+    release: bool = False,
 ) -> AnyObject:
     """Change what is given and keep the rest. Nothing is written if nothing differs.
+
+    ``release`` takes the object from its spec set; ``name`` renames it.
 
     ``requested`` says that the new status holds a request (rotate now), which is intent like a new spec.
 
@@ -299,17 +312,21 @@ def replace(
     new_meta = msgspec.structs.replace(
         meta,
         generation=meta.generation + intent_changed,
-        spec_set=meta.spec_set if spec_set is None else spec_set,
+        name=meta.name if name is None else name,
+        spec_set=None if release else meta.spec_set if spec_set is None else spec_set,
         finalizers=meta.finalizers if finalizers is None else finalizers,
         deletion=new_deletion,
     )
     if not intent_changed and new_meta == meta and new_status == present.status:
         return present
+    if new_meta.name != meta.name and get_named(tx, present.kind, new_meta.name) is not None:
+        raise AlreadyExists(f"{present.kind} {new_meta.name} already exists")
     new_meta = msgspec.structs.replace(new_meta, resource_version=_next_version(tx))
     tx.execute(
-        """UPDATE objects SET spec_set = ?, generation = ?, synced_generation = ?, resource_version = ?, metadata = ?,
-           spec = ?, status = ? WHERE uid = ?""",
+        """UPDATE objects SET name = ?, spec_set = ?, generation = ?, synced_generation = ?, resource_version = ?,
+           metadata = ?, spec = ?, status = ? WHERE uid = ?""",
         (
+            new_meta.name,
             new_meta.spec_set,
             new_meta.generation,
             _synced_generation(new_status),

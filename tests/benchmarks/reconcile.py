@@ -15,6 +15,7 @@ import uvloop
 from controlplane import server
 from controlplane.api.services import Services
 from controlplane.planning import apply, planner
+from controlplane.planning.live import Surroundings
 from controlplane.reconcile.runtime import Runtime
 from controlplane.schema.documents import decode_documents, received
 from controlplane.settings import dev_settings
@@ -71,7 +72,8 @@ async def _measure(services: Services, keys: int, rounds: int) -> list[Figure]:
 async def _make(services: Services, keys: int) -> tuple[float, float]:
     located = received(decode_documents(documents.fleet(keys)))
     settings, now = services.settings, services.clock.now()
-    around = planner.Surroundings(
+    around = Surroundings(
+        account="000000000000",
         server_id=services.server_id,
         default_region=settings.region,
         regions=settings.regions,

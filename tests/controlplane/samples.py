@@ -51,6 +51,8 @@ def plan(*changes: PlannedChange, unchanged: int = 0, plan_id: str = "8c21") -> 
         counts=Counts(
             create=count(Action.CREATE),
             update=count(Action.UPDATE),
+            adopt=count(Action.ADOPT),
+            forget=count(Action.FORGET),
             schedule_deletion=count(Action.SCHEDULE_DELETION),
             delete=count(Action.DELETE),
             blocked=count(Action.BLOCKED),

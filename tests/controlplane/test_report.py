@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,10 +141,59 @@ LARGE = plan(
 )
 
 
+OWNERSHIP = msgspec.structs.replace(
+    plan(
+        change(
+            Action.ADOPT,
+            "found",
+            PlanReason.ADOPTED,
+            fields=(FieldPlan(path="tags.team", before="a", after="b"),),
+            unchanged_fields=4,
+        ),
+        change(
+            Action.UPDATE,
+            "new",
+            PlanReason.MOVED,
+            fields=(FieldPlan(path="metadata.name", before="old", after="new"),),
+            unchanged_fields=6,
+        ),
+        change(
+            Action.UPDATE,
+            "shared",
+            PlanReason.SPEC_CHANGED,
+            message="description is taken from spec set platform",
+            fields=(FieldPlan(path="description", before="theirs", after="mine"),),
+        ),
+        change(
+            Action.UPDATE,
+            "stated",
+            PlanReason.OWNERSHIP_CHANGED,
+            message="the set states enabled from now on, as it is",
+            unchanged_fields=6,
+        ),
+        change(
+            Action.UPDATE,
+            "theirs",
+            PlanReason.RELEASED,
+            message="it belongs to spec set platform; only the fields that this set states are let go of",
+            fields=(FieldPlan(path="tags.cost", before="7"),),
+        ),
+        change(
+            Action.FORGET,
+            "kept",
+            PlanReason.REMOVED_FROM_SET,
+            message="management: keep-on-delete; it stays as it is",
+        ),
+    ),
+    targets=("Key/found", "Key/kept"),
+)
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("every_action", EVERY_ACTION),
+        ("ownership", OWNERSHIP),
         ("every_obstacle", EVERY_OBSTACLE),
         ("values", VALUES),
         ("large", LARGE),

@@ -46,7 +46,7 @@ async def create_alias(at: Services, caller: Caller, request: shapes.CreateAlias
             key = cast(Key, objects.require(tx, uid))
             if len(key.spec.aliases) >= MAX_ALIASES:
                 raise LimitExceeded(f"A key has at most {MAX_ALIASES} aliases.")
-            keys.change(tx, uid, now, aliases=(*key.spec.aliases, name))
+            keys.change(tx, uid, now, by=caller.principal, aliases=(*key.spec.aliases, name))
 
         await at.database.write(write)
 
@@ -71,11 +71,17 @@ async def update_alias(at: Services, caller: Caller, request: shapes.UpdateAlias
                 raise NotFound(f"Alias {alias_arn(caller.region, at.settings.account, name)} is not found.")
             objects.move_alias(tx, caller.region, name, record.key.metadata.uid, now)
             held = cast(Key, objects.require(tx, row.uid))
-            keys.change(tx, row.uid, now, aliases=tuple(alias for alias in held.spec.aliases if alias != name))
+            keys.change(
+                tx,
+                row.uid,
+                now,
+                by=caller.principal,
+                aliases=tuple(alias for alias in held.spec.aliases if alias != name),
+            )
             target = cast(Key, objects.require(tx, record.key.metadata.uid))
             if len(target.spec.aliases) >= MAX_ALIASES:
                 raise LimitExceeded(f"A key has at most {MAX_ALIASES} aliases.")
-            keys.change(tx, target.metadata.uid, now, aliases=(*target.spec.aliases, name))
+            keys.change(tx, target.metadata.uid, now, by=caller.principal, aliases=(*target.spec.aliases, name))
 
         await at.database.write(write)
 
@@ -95,7 +101,9 @@ async def delete_alias(at: Services, caller: Caller, request: shapes.DeleteAlias
             if name not in key.spec.aliases:
                 arn = alias_arn(caller.region, at.settings.account, name)
                 raise NotFound(f"Alias {arn} is not found.")
-            keys.change(tx, uid, now, aliases=tuple(alias for alias in key.spec.aliases if alias != name))
+            keys.change(
+                tx, uid, now, by=caller.principal, aliases=tuple(alias for alias in key.spec.aliases if alias != name)
+            )
 
         await at.database.write(write)
 

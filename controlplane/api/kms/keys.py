@@ -132,7 +132,9 @@ async def disable_key(at: Services, caller: Caller, request: shapes.DisableKeyRe
 async def update_key_description(at: Services, caller: Caller, request: shapes.UpdateKeyDescriptionRequest) -> None:
     async def work(record: KeyRecord) -> None:
         uid, now = record.key.metadata.uid, at.clock.now()
-        await at.database.write(lambda tx: keys.change(tx, uid, now, description=request.description))
+        await at.database.write(
+            lambda tx: keys.change(tx, uid, now, by=caller.principal, description=request.description)
+        )
 
     await at.usage.on_key(Request(caller, "UpdateKeyDescription"), not_alias(request.key_id), work)
 
@@ -300,7 +302,7 @@ def check_tags(tags: Sequence[Tag]) -> dict[str, str]:
 async def _switch(at: Services, caller: Caller, key_id: str, operation: str, *, enabled: bool) -> None:
     async def work(record: KeyRecord) -> None:
         uid, now = record.key.metadata.uid, at.clock.now()
-        await at.database.write(lambda tx: keys.change(tx, uid, now, enabled=enabled))
+        await at.database.write(lambda tx: keys.change(tx, uid, now, by=caller.principal, enabled=enabled))
 
     await at.usage.on_key(Request(caller, operation), not_alias(key_id), work)
 

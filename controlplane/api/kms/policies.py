@@ -31,7 +31,7 @@ async def put_key_policy(at: Services, caller: Caller, request: shapes.PutKeyPol
         _check_name(request.policy_name)
         source = check_policy(at, asked, record.key, request.policy, bypass=bypass)
         uid, now = record.key.metadata.uid, at.clock.now()
-        await at.database.write(lambda tx: keys.change(tx, uid, now, policy=source))
+        await at.database.write(lambda tx: keys.change(tx, uid, now, by=caller.principal, policy=source))
 
     await at.usage.on_key(asked, not_alias(request.key_id), work)
 

@@ -33,7 +33,7 @@ async def enable_key_rotation(at: Services, caller: Caller, request: shapes.Enab
         keys.check_rotates_itself(record.key, automatic=True)
         uid, now = record.key.metadata.uid, at.clock.now()
         rotation = RotationSpec(enabled=True, period_days=DEFAULT_PERIOD_DAYS if days is None else days)
-        await at.database.write(lambda tx: keys.change(tx, uid, now, rotation=rotation))
+        await at.database.write(lambda tx: keys.change(tx, uid, now, by=caller.principal, rotation=rotation))
 
     await at.usage.on_key(asked, not_alias(request.key_id), work)
 
@@ -44,7 +44,7 @@ async def disable_key_rotation(at: Services, caller: Caller, request: shapes.Dis
         uid, now = record.key.metadata.uid, at.clock.now()
         period = record.key.spec.rotation.period_days
         rotation = RotationSpec(enabled=False, period_days=period)
-        await at.database.write(lambda tx: keys.change(tx, uid, now, rotation=rotation))
+        await at.database.write(lambda tx: keys.change(tx, uid, now, by=caller.principal, rotation=rotation))
 
     await at.usage.on_key(Request(caller, "DisableKeyRotation"), not_alias(request.key_id), work)
 

@@ -29,7 +29,7 @@ async def tag_resource(at: Services, caller: Caller, request: shapes.TagResource
             tags = {**key.spec.tags, **new}
             if len(tags) > MAX_TAGS:
                 raise LimitExceeded(f"A key has at most {MAX_TAGS} tags.")
-            keys.change(tx, key.metadata.uid, at.clock.now(), tags=tags)
+            keys.change(tx, key.metadata.uid, at.clock.now(), by=caller.principal, tags=tags)
 
         await at.database.write(write)
 
@@ -43,7 +43,7 @@ async def untag_resource(at: Services, caller: Caller, request: shapes.UntagReso
         def write(tx: Tx) -> None:
             key = cast(Key, objects.require(tx, record.key.metadata.uid))
             tags = {name: value for name, value in key.spec.tags.items() if name not in gone}
-            keys.change(tx, key.metadata.uid, at.clock.now(), tags=tags)
+            keys.change(tx, key.metadata.uid, at.clock.now(), by=caller.principal, tags=tags)
 
         await at.database.write(write)
 

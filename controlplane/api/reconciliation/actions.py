@@ -18,6 +18,7 @@ from controlplane.api.reconciliation.documented import REFUSALS, Documented, bod
 from controlplane.api.reconciliation.lookup import find, record
 from controlplane.api.services import Services
 from controlplane.domain.materials import is_replica
+from controlplane.domain.ownership import API
 from controlplane.domain.schedule import MAX_WINDOW_DAYS, MIN_WINDOW_DAYS
 from controlplane.errors import NotFound
 from controlplane.schema.meta import Key, Kind
@@ -88,8 +89,8 @@ class ActionsController(Controller):
         async def work(at: KeyRecord) -> Key:
             uid, now = at.key.metadata.uid, services.clock.now()
             changes: Mapping[str, Callable[[Any], Key]] = {
-                "enable": lambda tx: keys.change(tx, uid, now, enabled=True),
-                "disable": lambda tx: keys.change(tx, uid, now, enabled=False),
+                "enable": lambda tx: keys.change(tx, uid, now, manager=API, by=caller.principal, enabled=True),
+                "disable": lambda tx: keys.change(tx, uid, now, manager=API, by=caller.principal, enabled=False),
                 "schedule-deletion": lambda tx: keys.schedule_deletion(
                     tx, uid, window_days=_window(data, at.key), by=caller.principal, now=now
                 ),

@@ -21,6 +21,7 @@ from controlplane.api.reconciliation.preconditions import conditions_of, entity_
 from controlplane.api.services import Services
 from controlplane.errors import Blocked, InvalidInput, NotFound
 from controlplane.planning import apply, planner
+from controlplane.planning.live import Options
 from controlplane.schema.documents import decode_document, received
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.keystores import STANDARD
@@ -123,7 +124,7 @@ class ObjectsController(Controller):
                 present = objects.get_named(tx, kind, name)
                 conditions.check(present, f"{kind} {name}")
                 owner = (present.metadata.spec_set or "") if present else ""
-                draft = planner.make_plan(tx, located, owner, around, prune=False)
+                draft = planner.make_plan(tx, located, owner, around, Options(prune=False, replace=True))
                 account, by = services.settings.account, request.user.principal
                 apply.apply_draft(tx, draft, account=account, by=by, now=around.now)
                 written = objects.get_named(tx, kind, name)

@@ -14,9 +14,10 @@ from controlplane.api.reconciliation.documented import DOCUMENT, REFUSALS, Docum
 from controlplane.api.services import Services
 from controlplane.errors import InvalidInput, InvalidSpec, Problem
 from controlplane.planning import apply, planner
+from controlplane.planning.live import Options, Surroundings
 from controlplane.schema.base import NAME_PATTERN, Name
 from controlplane.schema.conditions import ConditionType, find_condition
-from controlplane.schema.documents import Located, decode_documents, received
+from controlplane.schema.documents import Located, decode_documents, received, written_specs
 from controlplane.schema.meta import AnyObject, Kind
 from controlplane.schema.plans import Applied, ObjectProblem, Plan, Progress
 from controlplane.store import objects
@@ -34,6 +35,8 @@ class PlanRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
     spec_set: Name
     documents: msgspec.Raw
+    take_ownership: bool = False
+    targets: tuple[str, ...] = ()
 
 
 class PlanOperation(Documented):
@@ -41,6 +44,14 @@ class PlanOperation(Documented):
         {
             "specSet": Schema(type=OpenAPIType.STRING, pattern=NAME_PATTERN),
             "documents": Schema(type=OpenAPIType.ARRAY, items=DOCUMENT),
+            "takeOwnership": Schema(
+                type=OpenAPIType.BOOLEAN, description="Take fields that another manager states, and objects of nobody."
+            ),
+            "targets": Schema(
+                type=OpenAPIType.ARRAY,
+                items=Schema(type=OpenAPIType.STRING),
+                description="Kind/NAME: plan these and what they need, and leave out all else.",
+            ),
         },
         "specSet",
         "documents",
@@ -69,12 +80,13 @@ class PlansController(Controller):
             await services.usage.last_uses.write()  # what the plan says of last uses is up to this moment
             around = surroundings(services)
 
-            def write(tx: Tx) -> Plan:
-                draft = planner.make_plan(tx, located, asked.spec_set, around)
-                apply.keep(tx, draft)
-                return draft.plan
-
-            return await services.database.write(write)
+            options = Options(take_ownership=asked.take_ownership, targets=asked.targets)
+            # Compared outside of the writer's transaction, or a plan of 100,000 keys would hold up every write.
+            draft = await services.database.snapshot(
+                lambda tx: planner.make_plan(tx, located, asked.spec_set, around, options)
+            )
+            await services.database.write(lambda tx: apply.keep(tx, draft))
+            return draft.plan
 
         return await services.usage.on_account(_asked(request, "MakePlan", "keystead:Plan"), work)
 
@@ -126,10 +138,11 @@ class PlansController(Controller):
         return await services.usage.on_account(_asked(request, "GetProgress", "keystead:Read"), work)
 
 
-def surroundings(services: Services) -> planner.Surroundings:
+def surroundings(services: Services) -> Surroundings:
     """What this server's plans are made against."""
-    return planner.Surroundings(
+    return Surroundings(
         server_id=services.server_id,
+        account=services.settings.account,
         default_region=services.settings.region,
         regions=services.settings.regions,
         now=services.clock.now(),
@@ -148,7 +161,8 @@ def _decode(body: bytes) -> tuple[PlanRequest, list[Located]]:
         raise InvalidSpec([Problem(f"the body of POST /v1/plans is wrong: {error}")]) from None
     except (msgspec.DecodeError, RecursionError):
         raise InvalidInput("the body is not valid JSON") from None
-    return asked, received(decode_documents(asked.documents))
+    documents = decode_documents(asked.documents)
+    return asked, received(documents, written_specs(asked.documents))
 
 
 def _problem(pending: AnyObject) -> ObjectProblem | None:

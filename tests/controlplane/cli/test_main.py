@@ -28,9 +28,9 @@ from controlplane.errors import Problem
 from controlplane.schema.documents import declare
 from controlplane.schema.keys import DesiredKey
 from controlplane.schema.meta import Kind
-from controlplane.schema.plans import Action, Applied, ObjectPage, ObjectProblem, Plan, PlanReason, Progress
+from controlplane.schema.plans import Action, Applied, ObjectPage, ObjectProblem, Plan, PlanReason, Progress, ServerInfo
 from tests.controlplane.fakeapi import FakeApi, answer, problem, serving
-from tests.controlplane.samples import blocked, change, create, deletion, key, key_store, plan
+from tests.controlplane.samples import NOW, blocked, change, create, deletion, key, key_store, plan
 
 ROOT = Path(__file__).parents[3]
 SPEC = """apiVersion: keystead/v1
@@ -621,3 +621,42 @@ def test_a_reader_that_leaves_early_is_no_accident(api: FakeApi) -> None:
     assert running.wait(30) == 1
     assert running.stderr.read() == b""
     running.stderr.close()
+
+
+def test_a_saved_plan_is_applied_on_the_server_that_made_it_only(
+    run: Run, api: FakeApi, spec: Path, tmp_path: Path
+) -> None:
+    made = plan(create())
+    serve_plan(api, made)
+    info = ServerInfo(
+        server_id=made.server_id,
+        version="0",
+        account="0" * 12,
+        region="r",
+        regions=("r",),
+        key_store_types=(),
+        time=NOW,
+    )
+    api.answers["GET", "/v1/server"] = answer(info)
+    out = tmp_path / "plan.json"
+    assert run("plan", spec, "--out", out).code == 0
+    assert "Applied: 1 created." in run("apply", "--plan", out, "--yes").out
+    api.answers["GET", "/v1/server"] = answer(msgspec.structs.replace(info, server_id="another"))
+    refused = run("apply", "--plan", out, "--yes")
+    assert (refused.code, "was made by server server-1" in refused.err) == (1, True)
+    out.write_text("{}")
+    assert "is no plan" in run("apply", "--plan", out, "--yes").err
+
+
+def test_a_plan_is_asked_for_with_its_options_and_with_defaults_that_are_spelled_out(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    file = tmp_path / "k.yaml"
+    file.write_text(
+        "apiVersion: keystead/v1\nkind: Key\nmetadata: {name: k}\nspec: {enabled: true, rotation: {enabled: false}}\n"
+    )
+    serve_plan(api, plan(unchanged=1))
+    assert run("plan", file, "--take-ownership", "--target", "Key/k", "--target", "Key/l").code == 0
+    (body,) = [json.loads(each.body) for each in api.asked if each.path == "/v1/plans"]
+    assert (body["takeOwnership"], body["targets"]) == (True, ["Key/k", "Key/l"])
+    assert body["documents"][0]["spec"] == {"enabled": True, "rotation": {"enabled": False}}

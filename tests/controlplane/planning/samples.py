@@ -10,8 +10,9 @@ import msgspec
 
 from controlplane.clock import ManualClock
 from controlplane.planning import apply
-from controlplane.planning.planner import Draft, Surroundings, make_plan
-from controlplane.schema.documents import Document, declare, received
+from controlplane.planning.live import Options, Surroundings
+from controlplane.planning.planner import Draft, make_plan
+from controlplane.schema.documents import Document, Located, declare, received
 from controlplane.schema.keys import DesiredKey, MaterialState, MaterialStatus
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import AnyObject, Key, Kind
@@ -67,21 +68,32 @@ class Planning:
     async def write(self, work: Callable[[Tx], T]) -> T:
         return await self.database.write(work)
 
-    def draft(self, tx: Tx, documents: Sequence[Document], spec_set: str = SET, *, prune: bool = True) -> Draft:
-        around = Surroundings(
+    def draft(
+        self, tx: Tx, documents: Sequence[Document], spec_set: str = SET, options: Options | None = None
+    ) -> Draft:
+        around = self.around()
+        return make_plan(tx, self.located(documents), spec_set, around, options)
+
+    def around(self) -> Surroundings:
+        return Surroundings(
             server_id="server",
+            account=ACCOUNT,
             default_region=REGIONS[0],
             regions=REGIONS,
             now=self.clock.now(),
             plan_id=str(uuid.uuid4()),
         )
-        return make_plan(tx, received(documents), spec_set, around, prune=prune)
 
-    async def plan(self, *documents: Document, spec_set: str = SET) -> Plan:
+    @staticmethod
+    def located(documents: Sequence[Document]) -> list[Located]:
+        """As they come over HTTP, every field written that differs from its default."""
+        return received(documents, [msgspec.to_builtins(document.spec) for document in documents])
+
+    async def plan(self, *documents: Document, spec_set: str = SET, **options: Any) -> Plan:
         """Make a plan and keep it."""
 
         def work(tx: Tx) -> Plan:
-            draft = self.draft(tx, documents, spec_set)
+            draft = self.draft(tx, documents, spec_set, Options(**options))
             apply.keep(tx, draft)
             return draft.plan
 
@@ -106,9 +118,9 @@ class Planning:
 
         await self.write(make)
 
-    async def declare(self, *documents: Document, spec_set: str = SET) -> Plan:
+    async def declare(self, *documents: Document, spec_set: str = SET, **options: Any) -> Plan:
         """Plan and apply at once; the plan that was applied."""
-        plan = await self.plan(*documents, spec_set=spec_set)
+        plan = await self.plan(*documents, spec_set=spec_set, **options)
         await self.apply(plan)
         return plan
 
@@ -117,7 +129,7 @@ class Planning:
         now = self.clock.now()
 
         def work(tx: Tx) -> Applied:
-            draft = self.draft(tx, [document], owner, prune=False)
+            draft = self.draft(tx, [document], owner, Options(prune=False, replace=True))
             return apply.apply_draft(tx, draft, account=ACCOUNT, by="me", now=now)
 
         return await self.write(work)

@@ -263,6 +263,13 @@ def test_every_reason_of_a_plan_is_reached_by_a_test_here_or_is_known_not_to_occ
     reached = {
         "Declared",
         "SpecChanged",
+        "OwnershipChanged",
+        "Moved",
+        "Adopted",
+        "Released",
+        "FieldOwned",
+        "Shared",
+        "NothingToAdopt",
         "RemovedFromSet",
         "ImmutableField",
         "Protected",
@@ -387,11 +394,11 @@ async def test_a_tag_that_is_named_like_a_secret_is_none(planning: Planning) -> 
     assert paths(change)["tags.token"] == (None, "blue")
 
 
-async def test_a_plan_is_made_against_what_other_doors_changed(planning: Planning) -> None:
+async def test_a_plan_puts_right_what_the_set_states_and_other_doors_changed(planning: Planning) -> None:
     await planning.declare(key("k", description="declared"))
     await planning.change("k", description="by hand", enabled=False)
     change = only(await planning.plan(key("k", description="declared")))
-    assert paths(change) == {"description": ("by hand", "declared"), "enabled": (False, None)}
+    assert paths(change) == {"description": ("by hand", "declared")}, "what nobody states is left as it is"
     uid, now = planning.key().metadata.uid, planning.clock.now()
     await planning.write(lambda tx: keys.schedule_deletion(tx, uid, window_days=7, by="me", now=now))
     assert only(await planning.plan(key("k", description="declared"))).reason is PlanReason.PENDING_DELETION
