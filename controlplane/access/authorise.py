@@ -21,7 +21,7 @@ from controlplane.access.caller import Caller
 from controlplane.clock import Clock
 from controlplane.domain import grants
 from controlplane.domain.names import account_root
-from controlplane.domain.policy import Decision, default_key_policy, evaluate, locks_out, own_arns
+from controlplane.domain.policy import Because, Decision, default_key_policy, evaluate, locks_out, own_arns
 from controlplane.schema.grants import Grant, GrantOperation
 from controlplane.schema.meta import Key, Principal
 
@@ -96,7 +96,7 @@ class Authoriser:
         """
         identity, trust = request.caller.identity, role.spec.trust_policy
         if trust is None or trust.document is None:
-            return Decision(False, "the role has no trust policy")
+            return Decision(False, "the role has no trust policy", because=Because.NOT_BY_RESOURCE)
         decision = evaluate(
             principal=identity.arn,
             account=identity.account,
@@ -129,7 +129,8 @@ class Authoriser:
         own = self._evaluate(request, request.permission, key, resource, None, (limit,))
         if own.allowed:
             return decision
-        return Decision(False, f"the policy of the session does not allow it: {own.reason}", own.explicit)
+        because = Because.DENIED_BY_SESSION if own.explicit else Because.NOT_BY_SESSION
+        return Decision(False, f"the policy of the session does not allow it: {own.reason}", own.explicit, because)
 
     def _by_grant(self, request: Request, key: Key, operation: GrantOperation) -> Decision | None:
         """Whether a grant allows it. One to the account lets identity policies decide, as a key policy can."""

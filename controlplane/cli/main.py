@@ -464,6 +464,7 @@ def init(
         f"export KEYSTEAD_URL={made['url']}",
         f"export KEYSTEAD_TOKEN={made['token']}",
         f"export AWS_ENDPOINT_URL_KMS={made['url']}",
+        f"export AWS_ENDPOINT_URL_STS={made['url']}",
         f"export AWS_REGION={made['regions'][0]}",
         f"export AWS_ACCESS_KEY_ID={made['accessKeyId']}",
         f"export AWS_SECRET_ACCESS_KEY={made['secretAccessKey']}",

@@ -65,6 +65,7 @@ def dev(port: int = DEFAULT_PORT, data_dir: Path | None = None, *, as_json: bool
                 f"export KEYSTEAD_URL={url}",
                 f"export KEYSTEAD_TOKEN={token}",
                 f"export AWS_ENDPOINT_URL_KMS={url}",
+                f"export AWS_ENDPOINT_URL_STS={url}",
                 f"export AWS_REGION={DEV_REGION}",
                 f"export AWS_ACCESS_KEY_ID={access_key_id}",
                 f"export AWS_SECRET_ACCESS_KEY={_shown(settings)}",

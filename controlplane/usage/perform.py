@@ -258,7 +258,7 @@ class Usage:
         if not decision.allowed:
             raise AccessDenied(
                 f"User: {request.caller.principal} is not authorized to perform: {request.permission} "
-                f"on resource: {on}",
+                f"on resource: {on}{decision.because.format(request.permission)}",
                 reason=decision.reason,
             )
         return decision.reason

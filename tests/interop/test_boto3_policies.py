@@ -240,6 +240,25 @@ def test_a_deny_in_an_identity_policy_beats_the_key_policy(shared_server: Server
     denied(theirs.encrypt, KeyId=key_id, Plaintext=b"x")
 
 
+def test_a_denial_says_what_is_missing_and_names_no_statement(shared_server: Server, kms: Any, key_id: str) -> None:
+    theirs, arn = person(shared_server, {**may("kms:Sign"), "Effect": "Deny", "Sid": "Secret"})
+    start = f"User: {arn} is not authorized to perform: kms:{{}} on resource: "
+
+    def told(call: Any, action: str, **more: Any) -> str:
+        refused = refusal(call, KeyId=key_id, **more)
+        assert refused.message.startswith(start.format(action)), refused
+        return refused.message.rpartition(key_id)[2]
+
+    encrypt = (theirs.encrypt, "Encrypt")
+    sign = {"Message": b"x", "SigningAlgorithm": "ECDSA_SHA_256"}
+    assert told(*encrypt, Plaintext=b"x") == " because no identity-based policy allows the kms:Encrypt action"
+    assert told(theirs.sign, "Sign", **sign) == " with an explicit deny in an identity-based policy"
+    put(kms, key_id, policy(allow(ADMIN)))
+    assert told(*encrypt, Plaintext=b"x") == " because no resource-based policy allows the kms:Encrypt action"
+    put(kms, key_id, policy(allow(ADMIN), {**allow(arn, Sid="Hidden"), "Effect": "Deny"}))
+    assert told(*encrypt, Plaintext=b"x") == " with an explicit deny in a resource-based policy"
+
+
 def test_not_principal_spares_only_who_is_named(shared_server: Server, kms: Any, key_id: str) -> None:
     theirs, arn = person(shared_server, may("kms:*"))
     other, _ = person(shared_server, may("kms:*"))

@@ -246,9 +246,8 @@ def test_who_is_not_trusted_does_not_assume_a_role(shared_server: Server, person
         refused = refusal(shared_server.sts_of(person).assume_role, RoleArn=arn, RoleSessionName="s1")
         assert refused.type == "AccessDenied", why
         assert refused.status == 403
-        assert refused.message == (
-            f"User: {person.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}"
-        )
+        begins = f"User: {person.arn} is not authorized to perform: sts:AssumeRole on resource: {arn} "
+        assert refused.message.startswith(begins)
 
 
 def test_the_account_in_a_trust_policy_leaves_it_to_identity_policies(shared_server: Server) -> None:

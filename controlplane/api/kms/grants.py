@@ -34,6 +34,13 @@ _GRANT_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 async def create_grant(at: Services, caller: Caller, request: shapes.CreateGrantRequest) -> shapes.CreateGrantResponse:
     draft = _drafted(at, caller, request)
+    asked = Request(
+        caller,
+        "CreateGrant",
+        grant_tokens=request.grant_tokens or (),
+        conditions=_conditions(draft),
+        grant=draft,
+    )
 
     async def work(record: KeyRecord) -> shapes.CreateGrantResponse:
         spec, region = record.key.spec, record.key.spec.region
@@ -44,15 +51,9 @@ async def create_grant(at: Services, caller: Caller, request: shapes.CreateGrant
         wanted = msgspec.structs.replace(draft, key_arn=record.arn)
         uid = record.key.metadata.uid
         grant = await at.database.write(lambda tx: grants.add(tx, uid=uid, region=region, grant=wanted))
+        asked.details = {"grantId": grant.grant_id, "granteePrincipal": grant.grantee_principal}
         return shapes.CreateGrantResponse(grant_token=await at.grant_tokens.issue(grant), grant_id=grant.grant_id)
 
-    asked = Request(
-        caller,
-        "CreateGrant",
-        grant_tokens=request.grant_tokens or (),
-        conditions=_conditions(draft),
-        grant=draft,
-    )
     return await at.usage.on_key(asked, not_alias(request.key_id), work)
 
 
@@ -110,7 +111,7 @@ async def retire_grant(at: Services, caller: Caller, request: shapes.RetireGrant
         assert request.key_id is not None
         assert request.grant_id is not None
         key_id, grant_id = not_alias(request.key_id), _check_id(request.grant_id)
-    asked = Request(caller, "RetireGrant")
+    asked = Request(caller, "RetireGrant", details={"grantId": grant_id})
 
     def find() -> KeyRecord:
         """The grant says who may retire it, so it is read before the authoriser is asked."""
@@ -124,7 +125,8 @@ async def retire_grant(at: Services, caller: Caller, request: shapes.RetireGrant
 
 async def revoke_grant(at: Services, caller: Caller, request: shapes.RevokeGrantRequest) -> None:
     grant_id = _check_id(request.grant_id)
-    asked = Request(caller, "RevokeGrant", conditions={"kms:GrantIsForAWSResource": "false"})
+    conditions: Conditions = {"kms:GrantIsForAWSResource": "false"}
+    asked = Request(caller, "RevokeGrant", conditions=conditions, details={"grantId": grant_id})
     await at.usage.on_key(asked, not_alias(request.key_id), _removal(at, grant_id, request.dry_run))
 
 

@@ -5,7 +5,7 @@ A secret is in the answer that makes it and in no other. Permissions are asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from litestar import Controller, Request, delete, get, post, put
@@ -61,10 +61,14 @@ class CredentialsController(Controller):
         """A new access key. Its secret is shown in this answer and never again."""
         _check(plural)
 
-        async def work() -> IssuedAccessKey:
-            return await services.credentials.issue_access_key(name, services.clock.now())
+        asked = _asked(request, "CreateAccessKey")
 
-        return await services.usage.on_account(_asked(request, "CreateAccessKey"), work, _resource(name))
+        async def work() -> IssuedAccessKey:
+            issued = await services.credentials.issue_access_key(name, services.clock.now())
+            asked.details = {"accessKeyId": issued.access_key_id}
+            return issued
+
+        return await services.usage.on_account(asked, work, _resource(name))
 
     @get("/access-keys", operation_id="ListAccessKeys", responses=REFUSALS)
     async def list_access_keys(
@@ -91,7 +95,8 @@ class CredentialsController(Controller):
             credentials.switch_access_key(tx, uid, access_key_id, active=active)
             return _access_key(tx, uid, access_key_id)
 
-        return await _write(request, services, "UpdateAccessKey", name, write)
+        details = {"accessKeyId": access_key_id, "active": active}
+        return await _write(request, services, "UpdateAccessKey", name, write, details)
 
     @delete("/access-keys/{access_key_id:str}", operation_id="DeleteAccessKey", responses=REFUSALS, status_code=200)
     async def delete_access_key(
@@ -105,7 +110,7 @@ class CredentialsController(Controller):
             credentials.delete_access_key(tx, uid, access_key_id)
             return gone
 
-        return await _write(request, services, "DeleteAccessKey", name, write)
+        return await _write(request, services, "DeleteAccessKey", name, write, {"accessKeyId": access_key_id})
 
     @post("/tokens", operation_id="CreateToken", operation_class=TokenOperation, responses=REFUSALS)
     async def create_token(self, request: ApiRequest, services: Services, plural: str, name: str) -> IssuedToken:
@@ -113,11 +118,15 @@ class CredentialsController(Controller):
         _check(plural)
         body = await request.body()
 
-        async def work() -> IssuedToken:
-            asked = decode(body, TokenRequest) if body else TokenRequest()
-            return await services.credentials.issue_token(name, asked, services.clock.now())
+        asked = _asked(request, "CreateToken")
 
-        return await services.usage.on_account(_asked(request, "CreateToken"), work, _resource(name))
+        async def work() -> IssuedToken:
+            wanted = decode(body, TokenRequest) if body else TokenRequest()
+            issued = await services.credentials.issue_token(name, wanted, services.clock.now())
+            asked.details = {"tokenId": issued.token_id}
+            return issued
+
+        return await services.usage.on_account(asked, work, _resource(name))
 
     @get("/tokens", operation_id="ListTokens", responses=REFUSALS)
     async def list_tokens(self, request: ApiRequest, services: Services, plural: str, name: str) -> list[TokenInfo]:
@@ -138,7 +147,7 @@ class CredentialsController(Controller):
             credentials.delete_token(tx, uid, token_id)
             return gone
 
-        return await _write(request, services, "RevokeToken", name, write)
+        return await _write(request, services, "RevokeToken", name, write, {"tokenId": token_id})
 
 
 def _check(plural: str) -> None:
@@ -162,12 +171,20 @@ async def _read(request: ApiRequest, services: Services, operation: str, name: s
 
 
 async def _write(
-    request: ApiRequest, services: Services, operation: str, name: str, write: Callable[[Tx, str], T]
+    request: ApiRequest,
+    services: Services,
+    operation: str,
+    name: str,
+    write: Callable[[Tx, str], T],
+    details: Mapping[str, Any],
 ) -> T:
+    asked = _asked(request, operation)
+    asked.details = details
+
     async def work() -> T:
         return await services.database.write(lambda tx: write(tx, _uid(tx, name)))
 
-    return await services.usage.on_account(_asked(request, operation), work, _resource(name))
+    return await services.usage.on_account(asked, work, _resource(name))
 
 
 def _uid(tx: Tx, name: str) -> str:

@@ -18,7 +18,7 @@ from controlplane.api.services import Services
 from controlplane.api.sts.parameters import Parameters, constraint
 from controlplane.api.sts.xml import Tree
 from controlplane.domain.names import session_arn
-from controlplane.domain.policy import parse_policy
+from controlplane.domain.policy import Because, parse_policy
 from controlplane.errors import AccessDenied, InvalidInput, InvalidPolicy, LimitExceeded, Unsupported
 from controlplane.schema.meta import Principal
 from controlplane.schema.principals import PrincipalType
@@ -87,6 +87,9 @@ async def assume_role(at: Services, caller: Caller, parameters: Parameters) -> T
         if value is not None:
             conditions[key] = value
 
+    asked = _asked(caller, "AssumeRole", conditions)
+    asked.details = {"roleSessionName": name, **({"sourceIdentity": source_identity} if source_identity else {})}
+
     async def work() -> Tree:
         if tags:
             at.usage.require_on_role(_asked(caller, "TagSession", conditions), role)
@@ -107,6 +110,7 @@ async def assume_role(at: Services, caller: Caller, parameters: Parameters) -> T
         )
         if issued is None:
             raise LimitExceeded("The session policy and the session tags are too large together.")
+        asked.details = {**(asked.details or {}), "accessKeyId": issued.access_key_id}
         return {
             "Credentials": _credentials(issued),
             "AssumedRoleUser": {
@@ -116,7 +120,7 @@ async def assume_role(at: Services, caller: Caller, parameters: Parameters) -> T
             **({"SourceIdentity": source_identity or held or ""} if source_identity or held else {}),
         }
 
-    return await at.usage.on_role(_asked(caller, "AssumeRole", conditions), role, work)
+    return await at.usage.on_role(asked, role, work)
 
 
 async def get_session_token(at: Services, caller: Caller, parameters: Parameters) -> Tree:
@@ -158,7 +162,8 @@ def _asked(caller: Caller, operation: str, conditions: Conditions | None = None)
 async def _nobody(caller: Caller, arn: str) -> Tree:
     """A role that is not there is refused as one that may not be assumed, so that nobody can ask for names."""
     raise AccessDenied(
-        f"User: {caller.principal} is not authorized to perform: sts:AssumeRole on resource: {arn}",
+        f"User: {caller.principal} is not authorized to perform: sts:AssumeRole on resource: {arn}"
+        + Because.NOT_BY_RESOURCE.format("sts:AssumeRole"),
         reason="there is no such role",
     )
 

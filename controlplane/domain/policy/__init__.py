@@ -17,12 +17,21 @@ from functools import lru_cache
 from controlplane.domain.names import account_root
 from controlplane.domain.policy.condition_keys import CONDITION_KEYS, ConditionKey, KeyType, condition_key
 from controlplane.domain.policy.document import MAX_POLICY_CHARACTERS, Statement, is_principal
-from controlplane.domain.policy.evaluation import Context, Decision, evaluate, locks_out, own_arns, parse_policy
+from controlplane.domain.policy.evaluation import (
+    Because,
+    Context,
+    Decision,
+    evaluate,
+    locks_out,
+    own_arns,
+    parse_policy,
+)
 
 __all__ = [
     "ADMINISTRATOR_POLICY",
     "CONDITION_KEYS",
     "MAX_POLICY_CHARACTERS",
+    "Because",
     "ConditionKey",
     "Context",
     "Decision",

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from itertools import count
 from threading import Lock
 from typing import Generic, TypeVar
@@ -42,6 +43,21 @@ _SESSION = re.compile(r"arn:(aws[a-z-]*):sts::([0-9]{12}):assumed-role/([^/]+)/"
 _NOBODY: frozenset[str] = frozenset()
 
 
+class Because(StrEnum):
+    """What a caller is told of why it was denied. ``{}`` is the action.
+
+    AWS's words: IAM User Guide, "Troubleshoot access denied error messages".
+    """
+
+    UNTOLD = ""
+    DENIED_BY_RESOURCE = " with an explicit deny in a resource-based policy"
+    DENIED_BY_IDENTITY = " with an explicit deny in an identity-based policy"
+    DENIED_BY_SESSION = " with an explicit deny in a session policy"
+    NOT_BY_RESOURCE = " because no resource-based policy allows the {} action"
+    NOT_BY_IDENTITY = " because no identity-based policy allows the {} action"
+    NOT_BY_SESSION = " because no session policy allows the {} action"
+
+
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """The answer and the statement or lack of one that decided it."""
 
@@ -49,6 +65,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     reason: str
     explicit: bool = False
     """Denied by a statement, or because a policy or the context cannot be read: grants do not help."""
+    because: Because = Because.UNTOLD
+    """Of a denial: what the caller is told. ``reason`` names statements and is for the audit record."""
 
 
 def parse_policy(text: str, *, identity: bool = False, trust: bool = False) -> tuple[Statement, ...]:
@@ -157,18 +175,22 @@ class _Undecided(msgspec.Struct, frozen=True):
                 return _allowed(statement, "the key policy")
         allowing = next((s for s in self.identity if s.applies(resource, context)), None)
         if allowing is None:
-            return _UNMENTIONED
+            return _UNMENTIONED if self.without_key or self.delegations else _UNMENTIONED_BY_KEY
         if self.without_key or any(s.applies(resource, context) for s in self.delegations):
             return _allowed(allowing, "an identity policy")
         return _NOT_DELEGATED
 
 
-_UNMENTIONED = Decision(False, "no statement allows it")
-_NOT_DELEGATED = Decision(False, "the key policy does not let identity policies of the account decide")
+_UNMENTIONED = Decision(False, "no statement allows it", because=Because.NOT_BY_IDENTITY)
+_UNMENTIONED_BY_KEY = Decision(False, "no statement allows it", because=Because.NOT_BY_RESOURCE)
+_NOT_DELEGATED = Decision(
+    False, "the key policy does not let identity policies of the account decide", because=Because.NOT_BY_RESOURCE
+)
 
 
 def _denied(statement: Statement, policy: str) -> Decision:
-    return Decision(False, f"denied by statement {statement.label} of {policy}", True)
+    because = Because.DENIED_BY_IDENTITY if statement.principals is None else Because.DENIED_BY_RESOURCE
+    return Decision(False, f"denied by statement {statement.label} of {policy}", True, because)
 
 
 def _allowed(statement: Statement, policy: str) -> Decision:
@@ -215,7 +237,7 @@ def _answer(
     if undecided.direct:
         return undecided
     if not undecided.identity:
-        return _UNMENTIONED
+        return _UNMENTIONED if undecided.without_key or undecided.delegations else _UNMENTIONED_BY_KEY
     return undecided if undecided.without_key or undecided.delegations else _NOT_DELEGATED
 
 

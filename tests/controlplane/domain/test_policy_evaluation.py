@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.domain.policy import (
     ADMINISTRATOR_POLICY,
+    Because,
     Decision,
     default_key_policy,
     evaluate,
@@ -66,14 +67,18 @@ MAY = document(allow())
 
 
 def test_nothing_is_allowed_without_a_statement() -> None:
-    assert ask(DELEGATES) == Decision(False, "no statement allows it")
+    assert ask(DELEGATES) == Decision(False, "no statement allows it", because=Because.NOT_BY_IDENTITY)
+    elsewhere = document(allow({"AWS": "999999999999"}))
+    assert ask(elsewhere) == Decision(False, "no statement allows it", because=Because.NOT_BY_RESOURCE)
+    assert ask(elsewhere, MAY).because is Because.NOT_BY_RESOURCE
 
 
 def test_the_default_key_policy_lets_identity_policies_decide() -> None:
     assert ask(DELEGATES, ADMINISTRATOR_POLICY) == Decision(
         True, "allowed by statement Administrator of an identity policy"
     )
-    assert ask(DELEGATES, document(allow(Action="kms:Decrypt"))) == Decision(False, "no statement allows it")
+    unmentioned = Decision(False, "no statement allows it", because=Because.NOT_BY_IDENTITY)
+    assert ask(DELEGATES, document(allow(Action="kms:Decrypt"))) == unmentioned
 
 
 def test_an_account_id_means_what_its_root_arn_means() -> None:
@@ -106,12 +111,12 @@ def test_without_a_key_identity_policies_decide() -> None:
 @pytest.mark.parametrize("principal", ["*", {"AWS": "*"}, {"AWS": ALICE}, {"AWS": ROOT}, {"AWS": ACCOUNT}])
 def test_a_deny_of_the_key_policy_wins(principal: Any) -> None:
     decision = ask(document(allow({"AWS": ALICE}), allow({"AWS": ROOT}), deny(principal, Sid="No")), MAY)
-    assert decision == Decision(False, "denied by statement No of the key policy", True)
+    assert decision == Decision(False, "denied by statement No of the key policy", True, Because.DENIED_BY_RESOURCE)
 
 
 def test_a_deny_of_an_identity_policy_wins() -> None:
     decision = ask(document(allow({"AWS": ALICE})), MAY, document(deny(Sid="No")))
-    assert decision == Decision(False, "denied by statement No of an identity policy", True)
+    assert decision == Decision(False, "denied by statement No of an identity policy", True, Because.DENIED_BY_IDENTITY)
 
 
 @pytest.mark.parametrize(
