@@ -38,6 +38,9 @@
     │   └── KeyStoreOutcomeUnknown     may have happened; the reconciler finds out
     ├── DeadlineExceeded            written, not yet observed
     ├── StoreUnavailable            the database cannot write now (full disk, read-only): nothing was changed
+    ├── of custom key stores        KeyStoreNameInUse, KeyStoreHasKeys, ClusterNotFound, ClusterInUse,
+    │                               ClusterNotActive, ClusterNotRelated, ClusterUnsuitable, IncorrectTrustAnchor; each
+    │                               is of a kind above
     └── Fatal                       the process cannot go on
         ├── StartupRefused             the server does not start, and why
         ├── StoreDamaged               the database or a key token fails its checks
@@ -243,14 +246,51 @@ class Unsupported(KeysteadError):
     code = "Unsupported"
 
 
+class KeyStoreNameInUse(AlreadyExists):
+    code = "KeyStoreNameInUse"
+
+
+class KeyStoreHasKeys(Blocked):
+    code = "KeyStoreHasKeys"
+
+
+class ClusterNotFound(NotFound):
+    code = "ClusterNotFound"
+
+
+class ClusterInUse(AlreadyExists):
+    code = "ClusterInUse"
+
+
+class ClusterNotActive(InvalidState):
+    code = "ClusterNotActive"
+
+
+class ClusterNotRelated(InvalidInput):
+    code = "ClusterNotRelated"
+
+
+class ClusterUnsuitable(InvalidInput):
+    code = "ClusterUnsuitable"
+
+
+class IncorrectTrustAnchor(InvalidInput):
+    code = "IncorrectTrustAnchor"
+
+
 class KeyStoreFailure(KeysteadError):
-    """``reason`` is the plugin's CamelCase reason."""
+    """``reason`` is a CamelCase word that says what follows, ``detail`` the plugin's own, which says what it was.
+
+    ``custom`` tells a store that the user owns from the one that every server has.
+    """
 
     code = "KeyStoreFailure"
 
-    def __init__(self, message: str, *, reason: str = "KeyStoreError") -> None:
+    def __init__(self, message: str, *, reason: str = "KeyStoreError", detail: str = "", custom: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.detail = detail or reason
+        self.custom = custom
 
 
 class KeyStoreUnavailable(KeyStoreFailure):

@@ -16,7 +16,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ import uvicorn
 from controlplane.access.authentication import ADMIN_PRINCIPAL, Authenticator
 from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
+from controlplane.access.key_store_secrets import KeyStoreSecrets
 from controlplane.access.sealing import Sealer
 from controlplane.api.app import Doors
 from controlplane.api.services import Services
@@ -37,12 +38,13 @@ from controlplane.domain.names import principal_arn
 from controlplane.errors import KeysteadError, StartupRefused
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connections
+from controlplane.keystores.declared import options_of
 from controlplane.listening import configure_logging, listen
 from controlplane.reconcile.runtime import Runtime
 from controlplane.reconcile.upkeep import Upkeep
 from controlplane.schema.credentials import TokenRequest
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
-from controlplane.schema.meta import KeyStore, Kind
+from controlplane.schema.meta import Kind
 from controlplane.schema.principals import DesiredPrincipal, PrincipalStatus, PrincipalType
 from controlplane.settings import Settings
 from controlplane.store import facts, objects
@@ -171,6 +173,8 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         stack.push_async_callback(_close_all, calls)
         await _open_standard(database, calls, settings, clock)
         sealer = Sealer(database, calls)
+        key_store_secrets = KeyStoreSecrets(database, sealer)
+        connections.secret_of = key_store_secrets.reveal
         await sealer.open()
         if settings.dev is not None:
             await _ensure_administrator(database, settings, clock)
@@ -189,7 +193,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         stack.push_async_callback(listeners.close)
         upkeep = Upkeep(database, safekeeping, clock, look_hours=settings.look_hours)
         runtime = Runtime(
-            database, calls, clock, audit, changes, lambda store: store_options(store, settings), listeners, upkeep.run
+            database, calls, clock, audit, changes, lambda store: options_of(store, settings), listeners, upkeep.run
         )
         await runtime.start()
         stack.push_async_callback(runtime.stop)
@@ -213,6 +217,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             safekeeping=safekeeping,
             grant_tokens=grant_tokens,
             credentials=Credentials(database, sealer),
+            key_store_secrets=key_store_secrets,
             look_at=runtime.look_at,
             stopping=asyncio.Event(),
         )
@@ -263,11 +268,6 @@ async def provision(settings: Settings, *, clock: Clock | None = None) -> Issued
 def state_of(database: Database) -> Callable[[str], PluginState]:
     """Where the plugin of a key store keeps its small durable blobs."""
     return lambda store: StoredPluginState(database, store)
-
-
-def store_options(store: KeyStore, settings: Settings) -> dict[str, Any]:
-    """Options of a key store: declared ones, but the standard store's come from the settings."""
-    return settings.standard if store.metadata.name == STANDARD else store.spec.plugin_options()
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ DEV_SECRET: Final = "test"  # noqa: S105 - well-known on purpose: ``keystead dev
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Account = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
+ClusterId = Annotated[str, msgspec.Meta(pattern=r"^cluster-[2-7a-zA-Z]{11,16}$")]
+"""An AWS CloudHSM cluster id (KMS service model: CloudHsmClusterIdType)."""
 RegionName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
 
 
@@ -35,6 +37,14 @@ class Tls(_Section, frozen=True):
 
     certificate: str
     key: str
+
+
+class CustomKeyStores(_Section, frozen=True):
+    """How the KMS API's custom key stores behave."""
+
+    auto_connect: bool = False
+    """Connect a custom key store when it is made. In AWS somebody has to call ConnectCustomKeyStore; the Terraform
+    provider never does, so that its keys cannot be made."""
 
 
 class DevCredentials(msgspec.Struct, frozen=True):
@@ -63,6 +73,9 @@ class Settings(_Section, frozen=True):
     tls: Tls | None = None
     standard: dict[str, Any] = {}
     """Options of the key store ``standard``, the root key provider among them."""
+    clusters: dict[ClusterId, dict[str, Any]] = {}
+    """HSM clusters that key stores can name: options of ``pkcs11``, and ``trustAnchor`` (a PEM file) and ``active``."""
+    custom_key_stores: CustomKeyStores = CustomKeyStores()
     nitro_root: str | None = None
     """PEM file of the root certificates under which attestation documents of enclaves are believed."""
     copies: tuple[str, ...] = ()
@@ -122,16 +135,8 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     def absolute(text: str) -> str:
         return str((base / text).resolve())
 
-    standard = dict(settings.standard)
-    root_key = standard.get("rootKey")
-    if isinstance(root_key, dict):
-        root_key = dict(root_key)
-        if isinstance(root_key.get("path"), str):
-            root_key["path"] = absolute(root_key["path"])
-        passphrase = root_key.get("passphrase")
-        if isinstance(passphrase, dict) and isinstance(passphrase.get("fromFile"), str):
-            root_key["passphrase"] = {**passphrase, "fromFile": absolute(passphrase["fromFile"])}
-        standard["rootKey"] = root_key
+    standard = with_absolute_files(settings.standard, base)
+    clusters = {name: with_absolute_files(options, base) for name, options in settings.clusters.items()}
     tls = settings.tls
     if tls is not None:
         tls = Tls(absolute(tls.certificate), absolute(tls.key))
@@ -141,6 +146,26 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         data_dir=absolute(settings.data_dir),
         copies=tuple(absolute(copy) for copy in settings.copies),
         standard=standard,
+        clusters=clusters,
         tls=tls,
         nitro_root=nitro_root,
     )
+
+
+def with_absolute_files(options: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Options of a key store with every file that they name relative to ``base`` made absolute.
+
+    Files are what ``fromFile``, ``path`` and ``trustAnchor`` name. A module is not one: a bare name is searched for.
+    """
+
+    def absolute(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return with_absolute_files(value, base)
+        if isinstance(value, list | tuple):
+            return [absolute("", each) for each in value]
+        return str((base / value).resolve()) if name in _FILES and isinstance(value, str) else value
+
+    return {name: absolute(name, value) for name, value in options.items()}
+
+
+_FILES: Final = frozenset({"fromFile", "path", "trustAnchor"})

@@ -57,13 +57,15 @@ threading.Thread(target=outlive_nobody, daemon=True).start()
 import asyncio, msgspec
 from controlplane import processes, server
 from controlplane.errors import KeysteadError
-from controlplane.settings import dev_settings
+from controlplane.settings import CustomKeyStores, dev_settings
 
 directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
 settings = dev_settings(int(changes.pop("port", 0)), directory)
 standard = changes.pop("standard", settings.standard)
 regions = tuple(changes.pop("regions", settings.regions))
 provision = changes.pop("provision", True)
+if "custom_key_stores" in changes:
+    changes["custom_key_stores"] = msgspec.convert(changes["custom_key_stores"], CustomKeyStores)
 settings = msgspec.structs.replace(settings, regions=regions, standard=standard, **changes)
 runs = server if settings.workers == 1 else processes
 try:

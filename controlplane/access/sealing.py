@@ -27,6 +27,7 @@ class Purpose(Enum):
     ACCESS_KEY = b"keystead/access-key/v1"
     GRANT_TOKEN = b"keystead/grant-token/v1"
     SESSION = b"keystead/session/v1"
+    KEY_STORE = b"keystead/key-store-secret/v1"
 
 
 class Sealer:

@@ -10,6 +10,7 @@ import msgspec
 from controlplane.access.authentication import Authenticator
 from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
+from controlplane.access.key_store_secrets import KeyStoreSecrets
 from controlplane.audit.reading import JournalReader
 from controlplane.clock import Clock
 from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
@@ -49,6 +50,7 @@ class Services(msgspec.Struct, frozen=True):
     safekeeping: Safekeeping
     grant_tokens: GrantTokens
     credentials: Credentials
+    key_store_secrets: KeyStoreSecrets
     look_at: Callable[[Kind, str], None]
     """Ask the reconciler to look at one object now."""
     stopping: asyncio.Event

@@ -94,3 +94,8 @@ def import_name(uid: str) -> str:
 def material_name(uid: str, material_id: str) -> str:
     """External name of a material, chosen before it exists; ``uid`` is that of the key object."""
     return f"{MATERIAL_NAME_PREFIX}{uid}:{material_id}"
+
+
+def custom_key_store_id(uid: str) -> str:
+    """The CustomKeyStoreId of a key store: ``cks-`` and 17 hexadecimal digits of its uid."""
+    return f"cks-{uid.replace('-', '')[:17]}"

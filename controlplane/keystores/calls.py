@@ -322,6 +322,7 @@ class Calls:
         self, connection: Connection, what: str, call: Awaitable[T], seconds: float, *, changes: bool = False
     ) -> T:
         store = connection.name
+        custom = store != STANDARD
         try:
             result = await within(call, seconds)
         except KeyStoreError as error:
@@ -336,8 +337,8 @@ class Calls:
             connection.breaker.failed()
             message = f"key store {store} did not answer {what} within {seconds:g} seconds"
             if changes:
-                raise errors.KeyStoreOutcomeUnknown(message, reason="Deadline") from None
-            raise errors.KeyStoreUnavailable(message, reason="Deadline") from None
+                raise errors.KeyStoreOutcomeUnknown(message, reason="Deadline", custom=custom) from None
+            raise errors.KeyStoreUnavailable(message, reason="Deadline", custom=custom) from None
         except asyncio.CancelledError:
             connection.breaker.abandoned()
             raise
@@ -350,8 +351,8 @@ class Calls:
             )
             message = f"key store {store} failed in {what} with an unclassified {kind}"
             if changes:
-                raise errors.KeyStoreOutcomeUnknown(message, reason="Unclassified") from None
-            raise errors.KeyStoreFailure(message, reason="Unclassified") from None
+                raise errors.KeyStoreOutcomeUnknown(message, reason="Unclassified", custom=custom) from None
+            raise errors.KeyStoreFailure(message, reason="Unclassified", custom=custom) from None
         connection.breaker.succeeded()
         return result
 
@@ -364,6 +365,7 @@ def _cause(error: KeyStoreError) -> str:
 def _translated(error: KeyStoreError, store: str) -> errors.KeysteadError:
     """The one map from the SDK's errors to the control plane's."""
     message = f"key store {store}: {error.message}"
+    custom = store != STANDARD
     match error:
         case InvalidCiphertext():
             return errors.InvalidCiphertext("")
@@ -376,13 +378,15 @@ def _translated(error: KeyStoreError, store: str) -> errors.KeysteadError:
         case Unsupported():
             return errors.Unsupported(message)
         case Unavailable():
-            return errors.KeyStoreUnavailable(message, reason=error.reason)
+            return errors.KeyStoreUnavailable(message, reason=error.reason, custom=custom)
         case OutcomeUnknown():
-            return errors.KeyStoreOutcomeUnknown(message, reason=error.reason)
+            return errors.KeyStoreOutcomeUnknown(message, reason=error.reason, custom=custom)
         case MaterialNotFound() | MaterialDamaged() | CredentialsRefused() | Misconfigured():
             # The class decides what the reconciler does, so its name is the reason; the plugin's own is for people.
             kinds = (MaterialNotFound, MaterialDamaged, CredentialsRefused, Misconfigured)
             kind = next(kind for kind in kinds if isinstance(error, kind))
             detail = f" ({error.reason})" if error.reason != kind.default_reason else ""
-            return errors.KeyStoreFailure(message + detail, reason=kind.default_reason)
-    return errors.KeyStoreFailure(message, reason=error.reason)
+            return errors.KeyStoreFailure(
+                message + detail, reason=kind.default_reason, detail=error.reason, custom=custom
+            )
+    return errors.KeyStoreFailure(message, reason=error.reason, custom=custom)

@@ -7,8 +7,9 @@ never handed out again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +18,22 @@ from controlplane.clock import Clock
 from controlplane.errors import KeyStoreFailure, KeyStoreUnavailable
 from controlplane.keystores.discovery import load_plugin
 from controlplane.schema.keystores import STANDARD
-from plugins.sdk import Capabilities, InnerStore, KeyStorePlugin, PluginContext, PluginState
+from plugins.sdk import (
+    Capabilities,
+    InnerStore,
+    KeyStorePlugin,
+    Misconfigured,
+    PluginContext,
+    PluginState,
+    SecretBytes,
+)
 
 FAILURES_TO_OPEN: Final = 5
-OPEN_SECONDS: Final = 2.0
+OPEN_SECONDS: Final = 1.0
+
+
+SecretOf = Callable[[str, str], Awaitable[SecretBytes]]
+"""A secret that the server keeps for a key store, by the store's name and its own. Raises the SDK's errors."""
 
 
 class BreakerState(StrEnum):
@@ -49,6 +62,7 @@ class Breaker:
         error = KeyStoreUnavailable(
             f"key store {store} failed {self._failures} times in a row and is given a pause; try again in a moment",
             reason="CircuitOpen",
+            custom=store != STANDARD,
         )
         error.cause = self._cause
         raise error
@@ -87,6 +101,8 @@ class Connections:
 
     def __init__(self, state_of: Callable[[str], PluginState], clock: Clock) -> None:
         self._state_of = state_of
+        self.secret_of: SecretOf | None = None
+        """Set once the standard store is open: its material seals the secrets of the others."""
         self._clock = clock
         self._open: dict[str, Connection] = {}
         self._arrivals: dict[str, set[asyncio.Future[Connection]]] = {}
@@ -102,9 +118,14 @@ class Connections:
         except msgspec.ValidationError as error:
             raise KeyStoreFailure(f"options of key store {name}: {error}", reason="Misconfigured") from None
         inner = self.inner if store_type != STANDARD else None
-        context = PluginContext(name, self._state_of(name), self._clock.time, inner=inner)
+        secret = None if self.secret_of is None else partial(self.secret_of, name)
+        context = PluginContext(name, self._state_of(name), self._clock.time, secret=secret, inner=inner)
         try:
+            converted.check()
             plugin = plugin_type(converted, context)
+        except Misconfigured as error:
+            message = f"options of key store {name}: {error.message}"
+            raise KeyStoreFailure(message, reason="Misconfigured", detail=error.reason) from None
         except Exception as error:  # its text may hold anything, as in calls
             message = f"key store {name}: the plugin for {store_type} failed to start with {type(error).__name__}"
             raise KeyStoreFailure(message, reason="Misconfigured") from None
@@ -160,7 +181,7 @@ class Connections:
     def _absent(self, name: str) -> KeyStoreUnavailable:
         why = self._did_not_open.get(name)
         message = f"key store {name} is not connected" + (f": {why}" if why else "")
-        return KeyStoreUnavailable(message, reason="Disconnected")
+        return KeyStoreUnavailable(message, reason="Disconnected", custom=name != STANDARD)
 
     def take(self, name: str) -> Connection | None:
         """Remove a connection from use, so that it can be closed."""

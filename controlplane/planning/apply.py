@@ -20,12 +20,12 @@ from controlplane.domain.schedule import deletion_request
 from controlplane.errors import AlreadyExists, Blocked, NotFound, StalePlan
 from controlplane.planning.planner import Desire, Draft
 from controlplane.schema.keys import DesiredKey, Management
-from controlplane.schema.keystores import DesiredKeyStore, KeyStoreStatus
-from controlplane.schema.meta import CONNECTION_FINALIZER, SPEC_TYPES, AnyObject, Key, Kind
+from controlplane.schema.keystores import DesiredKeyStore
+from controlplane.schema.meta import SPEC_TYPES, AnyObject, Key, Kind
 from controlplane.schema.plans import Action, Applied, AppliedObject, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import PrincipalStatus
 from controlplane.schema.xksproxies import DesiredXksProxy, XksProxyStatus
-from controlplane.store import claims, credentials, keys, objects, plans
+from controlplane.store import claims, credentials, keys, keystores, objects, plans
 from controlplane.store.database import Tx
 
 Desires = Mapping[tuple[Kind, str], Desire]
@@ -241,17 +241,7 @@ def _create(tx: Tx, desire: Desire, spec_set: str | None, account: str, now: dat
             raise StalePlan(f"KeyStore {spec.key_store} of Key {desire.name} is gone since this plan; plan again")
         return keys.create(tx, desired=spec, account=account, now=now, name=desire.name, spec_set=spec_set)
     if isinstance(spec, DesiredKeyStore):
-        return objects.insert(
-            tx,
-            now=now,
-            kind=Kind.KEY_STORE,
-            uid=str(uuid.uuid4()),
-            name=desire.name,
-            spec=spec,
-            status=KeyStoreStatus(created_at=now),
-            spec_set=spec_set,
-            finalizers=(CONNECTION_FINALIZER,),
-        )
+        return keystores.create(tx, name=desire.name, spec=spec, now=now, spec_set=spec_set)
     if isinstance(spec, DesiredXksProxy):
         return objects.insert(
             tx,

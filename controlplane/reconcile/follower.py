@@ -16,6 +16,7 @@ import structlog
 
 from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
+from controlplane.keystores.connections import Connection
 from controlplane.schema.keystores import STANDARD, ConnectionState
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.store import objects
@@ -85,7 +86,7 @@ class Follower:
             if (
                 store is None
                 or not store.spec.connected
-                or (connection.options != self._options_of(store) and not connection.plugin.overlaps)
+                or not (self._as_declared(connection, store) or connection.plugin.overlaps)
             ):
                 self._calls.connections.take(name)
                 await self._calls.close(connection)
@@ -96,10 +97,16 @@ class Follower:
                 self._opening[name] = task
                 task.add_done_callback(lambda _, name=name: self._opening.pop(name, None))  # type: ignore[misc]
 
+    def _as_declared(self, connection: Connection, store: KeyStore) -> bool:
+        try:
+            return connection.options == self._options_of(store)
+        except KeysteadError:  # the settings lack its cluster; that must not stop the look at the others
+            return False
+
     def _may_open(self, store: KeyStore) -> bool:
         name, generation = store.metadata.name, store.metadata.generation
         held = self._calls.connections.find(name)
-        if not store.spec.connected or (held is not None and held.options == self._options_of(store)):
+        if not store.spec.connected or (held is not None and self._as_declared(held, store)):
             return False
         if store.status.connection is not ConnectionState.CONNECTED or store.status.observed_generation != generation:
             return False

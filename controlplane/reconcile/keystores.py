@@ -6,6 +6,7 @@ Who calls it: ``runtime``. A store that fails keeps its last observed status and
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, cast
 
 import msgspec
@@ -18,11 +19,11 @@ from controlplane.keystores.connections import Connection
 from controlplane.reconcile.keys import Verdict
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
 from controlplane.schema.events import EventReason
-from controlplane.schema.keystores import ConnectionState
-from controlplane.schema.meta import CONNECTION_FINALIZER, KeyStore, Kind
-from controlplane.store import events, objects
+from controlplane.schema.keystores import ConnectionProblem, ConnectionState, MemberStatus
+from controlplane.schema.meta import KeyStore, Kind
+from controlplane.store import events, keystores, objects
 from controlplane.store.database import Database, Tx
-from plugins.sdk import Capabilities
+from plugins.sdk import Capabilities, Health
 
 log = structlog.get_logger("keystead.reconcile")
 
@@ -60,17 +61,19 @@ class KeyStoreReconciler:
 
     async def _keep_connected(self, store: KeyStore) -> Verdict:
         name = store.metadata.name
-        options = self._options_of(store)
-        connection = self._calls.connections.find(name)
         replaced: Connection | None = None
-        if connection is not None and connection.options != options:
-            if connection.plugin.overlaps:
-                replaced = connection  # in use until the new one is open
-            else:
-                await self._disconnect(name)
-            connection = None
         try:
+            options = self._options_of(store)
+            connection = self._calls.connections.find(name)
+            if connection is not None and connection.options != options:
+                if connection.plugin.overlaps:
+                    replaced = connection  # in use until the new one is open
+                else:
+                    await self._disconnect(name)
+                connection = None
             if connection is None:
+                if store.status.connection is ConnectionState.DISCONNECTED:
+                    await self._write(store, ConnectionState.CONNECTING, Reason.CONNECTING, "", synced=False)
                 connection = self._calls.connections.prepare(name, store.spec.type, options)
                 await self._calls.open(connection)
                 self._calls.connections.install(connection)
@@ -83,19 +86,23 @@ class KeyStoreReconciler:
                 log.info("key store maintained", store=name, done=sentence)
                 await self._tell(store, EventReason.STORE_MAINTAINED, sentence)
         except KeysteadError as error:
-            connected = self._calls.connections.find(name) is not None
             reason = Reason.UNHEALTHY
             if isinstance(error, KeyStoreFailure):
                 reason = _REASONS.get(error.reason, Reason.STORE_UNREACHABLE)
+            if reason is Reason.CREDENTIALS_REFUSED and not error.cause:
+                await self._disconnect(name)  # whoever mends it asks for a connection, and that has to be a new one
+            connected = self._calls.connections.find(name) is not None
             state = ConnectionState.CONNECTED if connected else ConnectionState.FAILED
             await self._tell(store, EventReason.STORE_FAILED, error.message)
-            await self._write(store, state, reason, error.message, synced=False)
+            detail = error.detail if isinstance(error, KeyStoreFailure) else error.code
+            problem = ConnectionProblem(reason=error.cause or detail, message=error.message, at=self._clock.now())
+            await self._write(store, state, reason, error.message, synced=False, problem=problem)
             # Credentials that were refused are not tried again and again: a device locks itself after a few. A proxy
             # does not, and may have been told of them meanwhile.
             retry = reason is not Reason.CREDENTIALS_REFUSED or bool(error.cause)
             return Verdict(ConditionStatus.FALSE, reason, error.message, retry=retry)
         reason = Reason.CONNECTED if health.healthy else Reason.UNHEALTHY
-        await self._write(store, ConnectionState.CONNECTED, reason, health.detail, connection.capabilities)
+        await self._write(store, ConnectionState.CONNECTED, reason, health.detail, connection.capabilities, health)
         return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=PROBE_SECONDS)
 
     async def _delete(self, store: KeyStore) -> Verdict | None:
@@ -110,9 +117,7 @@ class KeyStoreReconciler:
             present = objects.require(tx, store.metadata.uid)
             if objects.count(tx, Kind.KEY, key_store=present.metadata.name):
                 raise Conflict(f"a key was made in key store {present.metadata.name} meanwhile")
-            left = tuple(name for name in present.metadata.finalizers if name != CONNECTION_FINALIZER)
-            objects.replace(tx, store.metadata.uid, now=self._clock.now(), finalizers=left)
-            objects.remove(tx, store.metadata.uid)
+            keystores.remove(tx, store.metadata.uid, self._clock.now())
 
         await self._database.write(remove)
         return None
@@ -133,8 +138,10 @@ class KeyStoreReconciler:
         reason: Reason,
         message: str,
         capabilities: Capabilities | None = None,
+        health: Health | None = None,
         *,
         synced: bool = True,
+        problem: ConnectionProblem | None = None,
     ) -> None:
         now = self._clock.now()
         generation = seen.metadata.generation
@@ -153,6 +160,9 @@ class KeyStoreReconciler:
             store = cast("KeyStore | None", objects.get(tx, seen.metadata.uid))
             if store is None:
                 return
+            state = connection
+            if store.metadata.generation != generation:  # what this pass did is not what is wanted any more
+                state = store.status.connection
             healthy = connection is ConnectionState.CONNECTED and reason is Reason.CONNECTED
             conditions = with_condition(
                 store.status.conditions,
@@ -162,18 +172,62 @@ class KeyStoreReconciler:
                 conditions, condition(ConditionType.SYNCED, synced, Reason.UP_TO_DATE if synced else reason)
             )
             conditions = with_condition(conditions, condition(ConditionType.READY, healthy, reason))
+            if health is not None and health.members:
+                conditions = with_condition(conditions, _members(health, now, generation))
             specs = store.status.key_specs
             if capabilities is not None:
                 specs = {spec: tuple(sorted(usages)) for spec, usages in sorted(capabilities.key_specs.items())}
             status = msgspec.structs.replace(
                 store.status,
-                connection=connection,
+                connection=state,
                 conditions=conditions,
                 key_specs=specs,
                 observed_generation=generation,
+                problem=_first(store.status.problem, problem),
             )
+            if health is not None:
+                members = tuple(
+                    MemberStatus(name=each.name, active=each.active, message=each.detail) for each in health.members
+                )
+                status = msgspec.structs.replace(
+                    status,
+                    members=members,
+                    synchronised=health.synchronised,
+                    missing_to_create=health.missing_to_create,
+                )
             if set(conditions) == set(store.status.conditions):
                 status = msgspec.structs.replace(status, conditions=store.status.conditions)
             objects.replace(tx, seen.metadata.uid, now=now, status=status)
 
         await self._database.write(write)
+
+
+def _first(present: ConnectionProblem | None, new: ConnectionProblem | None) -> ConnectionProblem | None:
+    """The same problem since when it began, so that an attempt that fails like the last one writes nothing."""
+    if present is not None and new is not None and (present.reason, present.message) == (new.reason, new.message):
+        return present
+    return new
+
+
+def _members(health: Health, now: datetime, generation: int) -> Condition:
+    """What is to be said of the devices of a store over several."""
+    inactive = [member for member in health.members if not member.active]
+    if inactive:
+        reason = Reason.MEMBERS_INACTIVE
+        message = "; ".join(f"{member.name}: {member.detail}" for member in inactive)
+    elif health.synchronised is False:
+        reason = Reason.NOT_SYNCHRONISED
+        message = (
+            "the members do not synchronise by themselves: each key is in the member that made it, and cannot be used "
+            "while that one is away"
+        )
+    else:
+        reason, message = Reason.ALL_ACTIVE, f"all {len(health.members)} members are active"
+    return Condition(
+        type=ConditionType.MEMBERS,
+        status=ConditionStatus.TRUE if reason is Reason.ALL_ACTIVE else ConditionStatus.FALSE,
+        reason=reason,
+        message=message,
+        last_transition=now,
+        observed_generation=generation,
+    )

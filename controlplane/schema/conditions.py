@@ -17,6 +17,8 @@ class ConditionType(StrEnum):
     SYNCED = "Synced"
     READY = "Ready"
     CONNECTED = "Connected"
+    MEMBERS = "Members"
+    """Of a key store over several devices: all do their work, and what one makes the others have."""
 
 
 class ConditionStatus(StrEnum):
@@ -52,6 +54,9 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "CredentialsRefused"
     MISCONFIGURED = "Misconfigured"
     AVAILABLE = "Available"
+    ALL_ACTIVE = "AllActive"
+    MEMBERS_INACTIVE = "MembersInactive"
+    NOT_SYNCHRONISED = "NotSynchronised"
     LISTENING = "Listening"
     ADDRESS_TAKEN = "AddressTaken"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,8 +26,21 @@ class ConnectionState(StrEnum):
     FAILED = "FAILED"
 
 
+class CustomKeyStoreSpec(Frozen):
+    """What the KMS API says of a custom key store beyond what connects it.
+
+    ``name`` is its friendly name there; without it, the object's own. The certificate is PEM.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+    trust_anchor_certificate: Annotated[str, msgspec.Meta(min_length=1, max_length=5000)] | None = None
+
+
 class DesiredKeyStore(Frozen):
-    """``spec`` of a KeyStore. The options stand under the name of the type, or under ``options`` for other types."""
+    """``spec`` of a KeyStore. The options stand under the name of the type, or under ``options`` for other types.
+
+    ``pkcs11`` may name a ``cluster`` of the server's settings, which then has the options that are not here.
+    """
 
     type: Name
     connected: bool = True
@@ -36,6 +49,7 @@ class DesiredKeyStore(Frozen):
     xks: dict[str, Any] | None = None
     memory: dict[str, Any] | None = None
     options: dict[str, Any] | None = None
+    custom_key_store: CustomKeyStoreSpec | None = None
 
     def plugin_options(self) -> dict[str, Any]:
         """The options for the plugin, wherever they stand."""
@@ -46,6 +60,22 @@ class DesiredKeyStore(Frozen):
 OPTION_FIELDS = ("pkcs11", "xks", "memory")
 
 
+class ConnectionProblem(Frozen):
+    """Why the last attempt to connect failed. ``reason`` is the plugin's CamelCase word."""
+
+    reason: str
+    message: str
+    at: datetime
+
+
+class MemberStatus(Frozen):
+    """One device of a store over several."""
+
+    name: str
+    active: bool
+    message: str = ""
+
+
 class KeyStoreStatus(Frozen):
     """``status`` of a KeyStore: its connection and what the open store can hold."""
 
@@ -53,4 +83,10 @@ class KeyStoreStatus(Frozen):
     connection: ConnectionState = ConnectionState.DISCONNECTED
     observed_generation: int = 0
     key_specs: dict[KeySpec, tuple[KeyUsage, ...]] = msgspec.field(default_factory=dict)
+    problem: ConnectionProblem | None = None
+    members: tuple[MemberStatus, ...] = ()
+    synchronised: bool | None = None
+    """Whether a key that one member makes appears in the others by itself; absent if that is not known."""
+    missing_to_create: int = 0
+    """So many more members have to be active before keys can be made."""
     conditions: tuple[Condition, ...] = ()

@@ -243,3 +243,12 @@ def m013_claims(db: Database) -> None:
              PRIMARY KEY (uid, manager)) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX claims_manager ON claims (manager)")
+
+
+@MIGRATIONS()
+def m014_key_store_secrets(db: Database) -> None:
+    """Secrets that were given over an API for a key store, sealed."""
+    db.conn.execute(
+        """CREATE TABLE key_store_secrets (
+             uid TEXT NOT NULL, name TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (uid, name)) WITHOUT ROWID"""
+    )

@@ -118,6 +118,7 @@ class Cluster:
             detail=detail,
             members=tuple(member.told(problems.get(member.name)) for member in self._members),
             synchronised=self.synchronised,
+            missing_to_create=max(0, self._needed_to_create - len(working)),
         )
 
     # ---- keys --------------------------------------------------------------------------------------------------------

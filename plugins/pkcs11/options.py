@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from plugins.sdk import Misconfigured, Options, SecretSource
+from plugins.sdk import KeptSecretSource, Misconfigured, Options
 from plugins.sdk.pkcs11 import TokenOptions
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=64)]
@@ -25,13 +25,13 @@ class MemberOptions(Options, frozen=True):
     slot: Annotated[int, msgspec.Meta(ge=0)] | None = None
     user_name: str | None = None
     environment: dict[str, str] = msgspec.field(default_factory=dict)
-    pin: SecretSource | None = None
+    pin: KeptSecretSource | None = None
 
 
 class Pkcs11Options(TokenOptions, frozen=True):
     """``workers`` are processes for each token. Times are in seconds."""
 
-    pin: SecretSource | None = None
+    pin: KeptSecretSource | None = None
     members: tuple[MemberOptions, ...] = ()
     minimum_members: _Count = 1
     """Connected means that at least so many members do their work."""
@@ -46,14 +46,17 @@ class Pkcs11Options(TokenOptions, frozen=True):
     synchronise_seconds: _Seconds = 2.0
     """How long a key that one member made may take to appear in the others."""
 
+    def check(self) -> None:
+        self.tokens()
+
     @property
     def needed_to_create(self) -> int:
         """How many members must be active to make a key."""
         return self.minimum_members_to_create or min(2, max(1, len(self.members)))
 
-    def tokens(self) -> list[tuple[str, TokenOptions, SecretSource]]:
+    def tokens(self) -> list[tuple[str, TokenOptions, KeptSecretSource]]:
         """Each member with a name for people, its token and where its PIN is. Raises ``Misconfigured``."""
-        result: list[tuple[str, TokenOptions, SecretSource]] = []
+        result: list[tuple[str, TokenOptions, KeptSecretSource]] = []
         for number, member in enumerate(self.members or (MemberOptions(),), 1):
             token = self._token(member)
             token.check()

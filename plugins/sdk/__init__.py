@@ -22,7 +22,7 @@ from plugins.sdk.errors import (
     Unsupported,
 )
 from plugins.sdk.external import ExternalKey, ProxyFault
-from plugins.sdk.options import Options, SecretSource, read_private_file
+from plugins.sdk.options import KeptSecretSource, Options, SecretSource, read_private_file
 from plugins.sdk.secret import SecretBytes
 from plugins.sdk.types import (
     Capabilities,
@@ -73,6 +73,7 @@ __all__ = [
     "InvalidCiphertext",
     "InvalidRequest",
     "InvalidSignature",
+    "KeptSecretSource",
     "KeyPair",
     "KeySpec",
     "KeySpecFacts",

@@ -22,30 +22,22 @@ MAX_SECRET_BYTES = 65_536
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Base of a plugin's options. Field names are camelCase in spec files; unknown fields are refused."""
 
+    def check(self) -> None:
+        """Raise ``Misconfigured`` for what no single field can tell. The host calls it before the plugin is made."""
+
 
 class SecretSource(Options, frozen=True):
-    """Where a secret is read from: exactly one of a file, an environment variable, and what the host was given.
-
-    ``from_store`` is the name of a secret that came over an API for this very key store (the password of a
-    CreateCustomKeyStore request), and that the host keeps sealed.
-    """
+    """Where a secret is read from: exactly one of a file and an environment variable."""
 
     from_file: str | None = None
     from_env: str | None = None
-    from_store: str | None = None
 
-    async def reveal(self, what: str, context: PluginContext) -> SecretBytes:
-        """The secret from wherever it is. Raises as :meth:`read`; ``Misconfigured`` if the host does not have it."""
-        if self.from_store is None:
-            return self.read(what)
-        if self.from_file is not None or self.from_env is not None:
-            raise Misconfigured(f"{what}: give exactly one of fromFile, fromEnv and fromStore")
-        if context.secret is None:
-            raise Misconfigured(f"{what}: fromStore is for key stores that a server keeps secrets for")
-        return await context.secret(self.from_store)
+    async def reveal(self, what: str, context: PluginContext) -> SecretBytes:  # noqa: ARG002 - a kept secret needs it
+        """The secret, for a plugin. Raises as :meth:`read`."""
+        return self.read(what)
 
     def read(self, what: str) -> SecretBytes:
-        """The secret of a file or variable, without one trailing newline.
+        """The secret, without one trailing newline.
 
         Raises :class:`Misconfigured` if the source is not exactly one, missing, empty, too large, or a file that other
         users can read; the message names ``what`` and never the content.
@@ -62,6 +54,25 @@ class SecretSource(Options, frozen=True):
         if not text:
             raise Misconfigured(f"{what}: file {self.from_file} is empty")
         return SecretBytes(text)
+
+
+class KeptSecretSource(SecretSource, frozen=True):
+    """The same, or a secret that the host was given over an API for this very key store and keeps sealed.
+
+    ``from_store`` is its name (the password of a CreateCustomKeyStore request).
+    """
+
+    from_store: str | None = None
+
+    async def reveal(self, what: str, context: PluginContext) -> SecretBytes:
+        """The secret from wherever it is. Raises as :meth:`read`; ``Misconfigured`` if the host does not have it."""
+        if self.from_store is None:
+            return self.read(what)
+        if self.from_file is not None or self.from_env is not None:
+            raise Misconfigured(f"{what}: give exactly one of fromFile, fromEnv and fromStore")
+        if context.secret is None:
+            raise Misconfigured(f"{what}: fromStore is for key stores that a server keeps secrets for")
+        return await context.secret(self.from_store)
 
 
 def read_private_file(path: Path, what: str) -> SecretBytes:

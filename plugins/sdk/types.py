@@ -142,6 +142,8 @@ class Health(msgspec.Struct, frozen=True):
     detail: str = ""
     members: tuple[Member, ...] = ()
     synchronised: bool | None = None
+    missing_to_create: int = 0
+    """So many more members have to be active before material can be made."""
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -199,7 +201,7 @@ class InnerStore(Protocol):
 class PluginContext(msgspec.Struct, frozen=True):
     """What the host gives a plugin instance.
 
-    ``secret`` answers a secret that was given to the host for this store, by its name: see ``SecretSource.from_store``.
+    ``secret`` answers a secret that was given to the host for this store, by its name: see ``KeptSecretSource``.
     ``inner`` is absent for the standard key store itself.
     """
 

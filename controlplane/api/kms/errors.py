@@ -16,6 +16,14 @@ from controlplane.api.kms.shapes.base import model_pattern
 from controlplane.domain import lifecycle
 
 _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
+    (errors.KeyStoreNameInUse, "CustomKeyStoreNameInUseException", 400),
+    (errors.KeyStoreHasKeys, "CustomKeyStoreHasCMKsException", 400),
+    (errors.ClusterNotFound, "CloudHsmClusterNotFoundException", 400),
+    (errors.ClusterInUse, "CloudHsmClusterInUseException", 400),
+    (errors.ClusterNotActive, "CloudHsmClusterNotActiveException", 400),
+    (errors.ClusterNotRelated, "CloudHsmClusterNotRelatedException", 400),
+    (errors.ClusterUnsuitable, "CloudHsmClusterInvalidConfigurationException", 400),
+    (errors.IncorrectTrustAnchor, "IncorrectTrustAnchorException", 400),
     (errors.InvalidArn, "InvalidArnException", 400),
     (errors.InvalidAliasName, "InvalidAliasNameException", 400),
     (errors.InvalidMarker, "InvalidMarkerException", 400),
@@ -55,6 +63,7 @@ _ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
     ("InvalidArnException", lifecycle.USES | {"CreateAlias", "UpdateAlias"}, "NotFoundException"),
     ("InvalidAliasNameException", frozenset({"DeleteAlias", "UpdateAlias"}), "NotFoundException"),
     ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
+    ("KMSInvalidStateException", frozenset({"GenerateRandom"}), "CustomKeyStoreInvalidStateException"),
 )
 """Exceptions that some operations do not have in the service model, and what they answer in their place: a client that
 knows the model could not read the other."""
@@ -92,11 +101,17 @@ def exception_of(error: Exception, operation: str = "") -> AwsException:
         return AwsException("KMSInternalException", _INTERNAL, 500)
     if isinstance(error, errors.KeysteadError) and (row := external_keys.failure(error.cause)) is not None:
         return AwsException(external_keys.USE, row.message, 400)
+    if isinstance(error, errors.KeyStoreFailure) and error.custom:
+        # So AWS answers, whatever keeps it from a key store that the user owns.
+        return AwsException(_known("KMSInvalidStateException", operation), error.message, 400)
     for kind_of, name, status in _MAP:
         if isinstance(error, kind_of):
-            known = next((other for theirs, where, other in _ELSEWHERE if theirs == name and operation in where), name)
-            return AwsException(known, error.message, status)
+            return AwsException(_known(name, operation), error.message, status)
     return AwsException("KMSInternalException", _INTERNAL, 500)
+
+
+def _known(name: str, operation: str) -> str:
+    return next((other for theirs, where, other in _ELSEWHERE if theirs == name and operation in where), name)
 
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")

@@ -24,9 +24,11 @@ from controlplane.api.kms.shapes.enums import (
 from controlplane.api.services import Services
 from controlplane.domain import capabilities, imports
 from controlplane.domain.materials import is_replica
-from controlplane.domain.names import key_arn
+from controlplane.domain.names import custom_key_store_id, key_arn
 from controlplane.errors import (
+    ClusterUnsuitable,
     InvalidInput,
+    InvalidKeyStoreState,
     InvalidMarker,
     InvalidTags,
     KeyStoreNotFound,
@@ -35,9 +37,9 @@ from controlplane.errors import (
     Unsupported,
 )
 from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, Origin
-from controlplane.schema.keystores import STANDARD
-from controlplane.schema.meta import Key, KeyStore, Kind
-from controlplane.store import facts, keys, objects
+from controlplane.schema.keystores import STANDARD, ConnectionState
+from controlplane.schema.meta import Key, KeyStore
+from controlplane.store import facts, keys, keystores, objects
 from controlplane.store.catalog import KeyRecord
 from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Request
@@ -274,12 +276,12 @@ def not_alias(key_id: str) -> str:
     return key_id
 
 
-def custom_key_store(at: Services, custom_key_store_id: str) -> KeyStore:
+def custom_key_store(at: Services, store_id: str) -> KeyStore:
     """The key store that a CustomKeyStoreId names. Raises :class:`KeyStoreNotFound`."""
-    for store in at.database.read(lambda tx: objects.page(tx, Kind.KEY_STORE)):
-        if isinstance(store, KeyStore) and _custom_key_store_id(store) == custom_key_store_id:
+    for store in at.database.read(lambda tx: list(keystores.custom(tx))):
+        if custom_key_store_id(store.metadata.uid) == store_id:
             return store
-    raise KeyStoreNotFound(f"Custom key store {custom_key_store_id} does not exist.")
+    raise KeyStoreNotFound(f"Custom key store {store_id} does not exist.")
 
 
 def check_tags(tags: Sequence[Tag]) -> dict[str, str]:
@@ -371,11 +373,19 @@ def _store(at: Services, request: shapes.CreateKeyRequest) -> KeyStore:
         found = at.catalog.key_store(STANDARD)
         assert found is not None
         return found
-    return custom_key_store(at, request.custom_key_store_id)
+    store = custom_key_store(at, request.custom_key_store_id)
+    if store.status.connection is not ConnectionState.CONNECTED:
+        raise InvalidKeyStoreState(
+            f"Custom key store {request.custom_key_store_id} is {store.status.connection}: connect it to create keys."
+        )
+    if store.status.missing_to_create:
+        raise ClusterUnsuitable(
+            f"The cluster of custom key store {request.custom_key_store_id} needs more active HSMs "
+            f"({store.status.missing_to_create}) before keys can be created in it."
+        )
+    return store
 
 
 def _custom_key_store_id(store: KeyStore | None) -> str | None:
-    """``cks-`` and 17 hex digits of the key store's uid; none for the standard store."""
-    if store is None or store.spec.type == STANDARD:
-        return None
-    return f"cks-{store.metadata.uid.replace('-', '')[:17]}"
+    """The id of a custom key store; none for the standard store."""
+    return None if store is None or store.spec.type == STANDARD else custom_key_store_id(store.metadata.uid)

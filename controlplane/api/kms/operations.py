@@ -14,6 +14,7 @@ from controlplane.access.caller import Caller
 from controlplane.api.kms import (
     agreement,
     aliases,
+    custom_key_stores,
     data_keys,
     encryption,
     grants,
@@ -27,6 +28,7 @@ from controlplane.api.kms import (
 )
 from controlplane.api.kms.shapes import aliases as alias_shapes
 from controlplane.api.kms.shapes import crypto as crypto_shapes
+from controlplane.api.kms.shapes import custom_key_stores as store_shapes
 from controlplane.api.kms.shapes import grants as grant_shapes
 from controlplane.api.kms.shapes import keys as key_shapes
 from controlplane.api.kms.shapes import materials as material_shapes
@@ -54,12 +56,23 @@ OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
     for operation in (
         _operation("CancelKeyDeletion", key_shapes.CancelKeyDeletionRequest, keys.cancel_key_deletion),
+        _operation(
+            "ConnectCustomKeyStore",
+            store_shapes.ConnectCustomKeyStoreRequest,
+            custom_key_stores.connect_custom_key_store,
+        ),
         _operation("CreateAlias", alias_shapes.CreateAliasRequest, aliases.create_alias),
+        _operation(
+            "CreateCustomKeyStore", store_shapes.CreateCustomKeyStoreRequest, custom_key_stores.create_custom_key_store
+        ),
         _operation("CreateGrant", grant_shapes.CreateGrantRequest, grants.create_grant),
         _operation("CreateKey", key_shapes.CreateKeyRequest, keys.create_key),
         _operation("Decapsulate", crypto_shapes.DecapsulateRequest, agreement.decapsulate),
         _operation("Decrypt", crypto_shapes.DecryptRequest, encryption.decrypt),
         _operation("DeleteAlias", alias_shapes.DeleteAliasRequest, aliases.delete_alias),
+        _operation(
+            "DeleteCustomKeyStore", store_shapes.DeleteCustomKeyStoreRequest, custom_key_stores.delete_custom_key_store
+        ),
         _operation("DeriveSharedSecret", crypto_shapes.DeriveSharedSecretRequest, agreement.derive_shared_secret),
         _operation(
             "DeleteImportedKeyMaterial",
@@ -70,9 +83,19 @@ OPERATIONS: Mapping[str, Operation] = {
             "GetParametersForImport", material_shapes.GetParametersForImportRequest, imports.get_parameters_for_import
         ),
         _operation("ImportKeyMaterial", material_shapes.ImportKeyMaterialRequest, imports.import_key_material),
+        _operation(
+            "DescribeCustomKeyStores",
+            store_shapes.DescribeCustomKeyStoresRequest,
+            custom_key_stores.describe_custom_key_stores,
+        ),
         _operation("DescribeKey", key_shapes.DescribeKeyRequest, keys.describe_key),
         _operation("DisableKey", key_shapes.DisableKeyRequest, keys.disable_key),
         _operation("DisableKeyRotation", material_shapes.DisableKeyRotationRequest, rotation.disable_key_rotation),
+        _operation(
+            "DisconnectCustomKeyStore",
+            store_shapes.DisconnectCustomKeyStoreRequest,
+            custom_key_stores.disconnect_custom_key_store,
+        ),
         _operation("EnableKey", key_shapes.EnableKeyRequest, keys.enable_key),
         _operation("EnableKeyRotation", material_shapes.EnableKeyRotationRequest, rotation.enable_key_rotation),
         _operation("Encapsulate", crypto_shapes.EncapsulateRequest, agreement.encapsulate),
@@ -115,6 +138,9 @@ OPERATIONS: Mapping[str, Operation] = {
         _operation("TagResource", key_shapes.TagResourceRequest, tags.tag_resource),
         _operation("UntagResource", key_shapes.UntagResourceRequest, tags.untag_resource),
         _operation("UpdateAlias", alias_shapes.UpdateAliasRequest, aliases.update_alias),
+        _operation(
+            "UpdateCustomKeyStore", store_shapes.UpdateCustomKeyStoreRequest, custom_key_stores.update_custom_key_store
+        ),
         _operation("UpdateKeyDescription", key_shapes.UpdateKeyDescriptionRequest, keys.update_key_description),
         _operation("UpdatePrimaryRegion", key_shapes.UpdatePrimaryRegionRequest, multiregion.update_primary_region),
         _operation("Verify", crypto_shapes.VerifyRequest, signing.verify),

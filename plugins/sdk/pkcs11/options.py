@@ -94,7 +94,6 @@ class TokenOptions(Options, frozen=True):
     quirks: Quirks = Quirks()
 
     def check(self) -> None:
-        """Raise ``Misconfigured`` for what no single field can tell."""
         if self.module is None:
             raise Misconfigured("module: name the PKCS#11 module of the HSM, such as libsofthsm2.so")
         if self.token is None and self.serial is None and self.slot is None:
