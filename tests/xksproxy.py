@@ -195,6 +195,8 @@ class ScriptedProxy:
         return {"plaintext": b64(opened)}
 
     def _encrypt(self, told: dict[str, Any], aad: bytes) -> dict[str, Any]:
+        if "plaintext" not in told:
+            raise ProxyError(400, "ValidationException")
         iv, metadata = os.urandom(12), b"version=1"
         box = self._cipher.encrypt(iv, base64.b64decode(told["plaintext"]), bound(aad, metadata))
         answer = {

@@ -38,9 +38,9 @@ import msgspec
 from controlplane.clock import Clock
 from controlplane.errors import Unauthenticated
 from plugins.sdk.secret import SecretBytes
+from plugins.sdk.signing import TERMINATOR, signing_key
 
 _ALGORITHM = b"AWS4-HMAC-SHA256"
-_TERMINATOR = "aws4_request"
 _PARAMETERS = ("Credential", "Signature", "SignedHeaders")
 _UNRESERVED = "-_.~"  # what the guide's UriEncode leaves alone, beside letters and digits
 # An Authorization prefix beyond this is verified and not remembered: the cache's memory is bounded in bytes, too.
@@ -180,7 +180,7 @@ class Verifier:
         if known is not None and (known.secret is secret or known.secret == secret):
             key = known.key
         else:
-            key = _signing_key(secret, presented)
+            key = signing_key(secret, presented.date, presented.region, presented.service)
 
         canonical = _canonical_request(method, raw_path, query_string, values, body, presented=presented)
         to_sign = b"AWS4-HMAC-SHA256\n%b\n%b\n%b" % (
@@ -259,8 +259,8 @@ class Verifier:
         if service not in self._services:
             wanted = " or ".join(f"'{name}'" for name in sorted(self._services))
             problems.append(f"Credential should be scoped to correct service: {wanted}.")
-        if terminator != _TERMINATOR:
-            problems.append(f"Credential should be scoped with a valid terminator: '{_TERMINATOR}'.")
+        if terminator != TERMINATOR:
+            problems.append(f"Credential should be scoped with a valid terminator: '{TERMINATOR}'.")
         if problems:
             raise _unauthenticated("InvalidSignature", " ".join(problems))
         encoded = tuple(name.encode() for name in names)
@@ -323,13 +323,6 @@ class Verifier:
             self._known.move_to_end(prefix)
             if len(self._known) > self._cache_size:
                 self._known.popitem(last=False)
-
-
-def _signing_key(secret: SecretBytes, presented: _Presented) -> bytes:
-    key = hmac.digest(b"AWS4" + secret.expose(), presented.date.encode(), "sha256")
-    for part in (presented.region, presented.service, _TERMINATOR):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
 
 
 def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

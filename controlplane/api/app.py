@@ -30,6 +30,7 @@ from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
 from controlplane.api.reconciliation.stream import StreamController
 from controlplane.api.reconciliation.upkeep import UpkeepController
+from controlplane.api.reconciliation.xksproxies import XksProxiesController
 from controlplane.api.services import Services
 from controlplane.api.sts.door import StsDoor
 from controlplane.api.wire import MAX_BODY, Answer
@@ -137,6 +138,7 @@ def rest_app(services: Services) -> Litestar:
             BrowseController,
             ActionsController,
             CredentialsController,
+            XksProxiesController,
             ImportsController,
             UpkeepController,
             AuditController,

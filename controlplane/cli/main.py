@@ -24,6 +24,7 @@ from controlplane.cli import options, upkeep
 from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
+from controlplane.cli.xks_commands import xks
 from controlplane.errors import InvalidInput, KeysteadError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
+        {"name": "External key stores", "commands": ["xks"]},
         {"name": "Servers", "commands": ["dev", "init", "serve", "copies", "backup", "restore"]},
         {"name": "Screen", "commands": ["tui"]},
         {"name": "Shell", "commands": ["completion"]},
@@ -413,6 +415,7 @@ keystead.add_command(upkeep.copies)
 keystead.add_command(upkeep.backup)
 keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
+keystead.add_command(xks)
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------

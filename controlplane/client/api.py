@@ -36,6 +36,7 @@ from controlplane.schema.imports import (
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Applied, ObjectPage, Plan, Progress, ServerInfo
+from controlplane.schema.xksproxies import XksConfiguration
 
 COLLECTIONS: Final[Mapping[Kind, str]] = {
     Kind.KEY: "keys",
@@ -253,6 +254,13 @@ class Client(Connection):
 
     async def _plain_name(self, name: str) -> str:
         return (await self.get(Kind.KEY, name)).metadata.name if is_reference(name) else name
+
+    # ---- XKS proxies -----------------------------------------------------------------------------------------------
+
+    async def xks_configuration(self, name: str, access_key_id: str | None = None) -> XksConfiguration:
+        """What a KMS is configured with to use an XKS proxy. It holds the secret."""
+        query = f"?{urlencode({'accessKeyId': access_key_id})}" if access_key_id else ""
+        return await self._ask("GET", f"/v1/xksproxies/{segment(name)}/configuration{query}", XksConfiguration)
 
     # ---- credentials -----------------------------------------------------------------------------------------------
 

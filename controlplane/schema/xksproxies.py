@@ -162,6 +162,23 @@ class XksKeyManager(Frozen):
     detail: str = ""
 
 
+class XksAuthenticationCredential(msgspec.Struct, frozen=True, rename="pascal"):
+    """Of the file that the AWS console imports. It holds the secret: for the answer to who may have it, only."""
+
+    access_key_id: str
+    raw_secret_access_key: str
+
+    def __repr__(self) -> str:
+        return f"XksAuthenticationCredential({self.access_key_id})"
+
+
+class XksConfiguration(msgspec.Struct, frozen=True, rename="pascal"):
+    """The file that the AWS console imports (specification, "XKS proxy configuration in AWS KMS console")."""
+
+    xks_proxy_uri_path: str
+    xks_proxy_authentication_credential: XksAuthenticationCredential
+
+
 class XksServing(msgspec.Struct, frozen=True):
     """What the proxy's side tells the reconciler of a proxy that is served. ``problems`` are for people."""
 

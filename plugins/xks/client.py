@@ -19,10 +19,10 @@ from yarl import URL
 
 from plugins.sdk import Unavailable
 from plugins.sdk.external import ProxyFault
+from plugins.sdk.signing import XksSigner
 from plugins.xks import wire
 from plugins.xks.connecting import Resolver, tls_context
 from plugins.xks.options import XksOptions
-from plugins.xks.signing import Signer
 
 KEEP_ALIVE_SECONDS: Final = 50.0
 DNS_SECONDS: Final = 30
@@ -33,7 +33,7 @@ A = TypeVar("A")
 class ProxyClient:
     """One proxy. Belongs to one event loop."""
 
-    def __init__(self, options: XksOptions, signer: Signer, now: Callable[[], float]) -> None:
+    def __init__(self, options: XksOptions, signer: XksSigner, now: Callable[[], float]) -> None:
         """Raises ``Misconfigured`` if TLS cannot be set up."""
         self._options = options
         self._signer = signer

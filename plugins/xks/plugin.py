@@ -38,10 +38,10 @@ from plugins.sdk import (
     Unsupported,
     call_info,
 )
+from plugins.sdk.signing import XksSigner
 from plugins.xks import tokens, wire
 from plugins.xks.client import ProxyClient
 from plugins.xks.options import XksOptions
-from plugins.xks.signing import Signer
 
 _LABEL: Final = b"keystead/xks/v1\x00"
 _NOBODY: Final = "keystead.internal"
@@ -71,7 +71,7 @@ class XksKeyStore(KeyStorePlugin):
         if self.context.inner is None:
             raise Misconfigured("an external key store needs the standard key store of its server")
         secret = await self._settings.credential.secret.reveal("credential.secret", self.context)
-        signer = Signer(self._settings.credential.access_key_id, secret, self._settings.authority_of_url)
+        signer = XksSigner(self._settings.credential.access_key_id, secret, self._settings.authority_of_url)
         client = ProxyClient(self._settings, signer, self.context.now)
         try:
             await client.get_health_status(self._metadata("ConnectCustomKeyStore"))

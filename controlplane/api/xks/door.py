@@ -20,6 +20,7 @@ import structlog
 
 from controlplane import __version__
 from controlplane.access.caller import Caller
+from controlplane.api.wire import Answer
 from controlplane.api.xks import metrics, wire
 from controlplane.api.xks.errors import InvalidUriPath, Refusal, refusal_of
 from controlplane.api.xks.health import Health
@@ -58,14 +59,6 @@ Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What goes back over the wire."""
-
-    status: int
-    headers: Headers
-    body: bytes
 
 
 class _Asked(msgspec.Struct):

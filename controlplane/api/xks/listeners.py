@@ -17,8 +17,9 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
+from controlplane.api.wire import Answer
 from controlplane.api.xks import tls
-from controlplane.api.xks.door import Answer, XksDoor
+from controlplane.api.xks.door import XksDoor
 from controlplane.api.xks.health import Health
 from controlplane.api.xks.served import Served
 from controlplane.api.xks.wire import MAX_BODY
