@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -27,6 +28,7 @@ import structlog
 
 from controlplane.errors import StartupRefused
 from controlplane.listening import configure_logging, listen_shared
+from controlplane.metrics import SHARED
 from controlplane.settings import Settings
 
 log = structlog.get_logger("keystead.server")
@@ -59,11 +61,14 @@ class _Worker:
         self.failures = 0
         self.again_at: float | None = None
 
-    def start(self, settings: Settings) -> None:
+    def start(self, settings: Settings, metrics: str) -> None:
         ours, theirs = socket.socketpair()
         program = [sys.executable, "-P", "-m", "controlplane.worker", str(theirs.fileno()), str(self.listener.fileno())]
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            program, pass_fds=(theirs.fileno(), self.listener.fileno()), stdin=subprocess.DEVNULL
+            program,
+            pass_fds=(theirs.fileno(), self.listener.fileno()),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, SHARED: metrics},
         )
         theirs.close()
         self.control, self.heard = ours, b""
@@ -98,6 +103,8 @@ class Processes:
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._stopping = False
+        self._metrics = tempfile.TemporaryDirectory(prefix="keystead-metrics-")
+        """Where the workers keep their numbers, so that each can answer for all."""
 
     def run(self, ready: Callable[[int], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT. Raises :class:`StartupRefused` if a worker does not start at first."""
@@ -115,6 +122,7 @@ class Processes:
                     self._restart_due()
             finally:
                 self._stop()
+                self._metrics.cleanup()
 
     # ---- life of the workers ---------------------------------------------------------------------------------------
 
@@ -136,7 +144,7 @@ class Processes:
                 waiting.discard(worker.number)
 
     def _start(self, worker: _Worker) -> None:
-        worker.start(self._settings)
+        worker.start(self._settings, self._metrics.name)
         assert worker.control is not None
         self._selector.register(worker.control, selectors.EVENT_READ, worker)
 

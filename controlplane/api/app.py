@@ -14,7 +14,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import ScalarRenderPlugin
 from litestar.types import ASGIApp
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from controlplane import __version__
 from controlplane.api.kms.door import KmsDoor
@@ -34,6 +34,7 @@ from controlplane.api.reconciliation.xksproxies import XksProxiesController
 from controlplane.api.services import Services
 from controlplane.api.sts.door import StsDoor
 from controlplane.api.wire import MAX_BODY, Answer
+from controlplane.metrics import exposition
 from controlplane.schema.keystores import STANDARD, ConnectionState
 
 API_BODY: Final = 16 * 1_048_576
@@ -124,7 +125,7 @@ def rest_app(services: Services) -> Litestar:
     @get("/metrics", include_in_schema=False, sync_to_thread=False)
     def metrics() -> Response[bytes]:
         """Prometheus exposition."""
-        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     def authenticated(app: ASGIApp) -> ASGIApp:
         # A closure, because Litestar copies what it is given deeply, and services are not to be copied.

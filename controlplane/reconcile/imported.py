@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import cast
 
+from controlplane import metrics
 from controlplane.audit.journal import AuditJournal
 from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
@@ -52,6 +53,7 @@ class ImportedMaterials:
                 )
             )
             gone = await self._database.write(lambda tx: imports.expire(tx, uid, now))
+            metrics.MATERIAL_EXPIRED.inc(len(gone))
             for each in gone:
                 with contextlib.suppress(KeysteadError):  # a store that is not connected has nothing open
                     await self._calls.destroy(key.spec.key_store, reference(key, each.name, each.material_id))

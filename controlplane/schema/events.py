@@ -62,7 +62,7 @@ WARNINGS: Final = frozenset(
 """Reasons that call for somebody to look."""
 
 
-class Event(Frozen):
+class Event(Frozen, omit_defaults=False):
     """One event. ``uid`` and ``name`` stay readable when the object is gone.
 
     A repeat raises ``count`` and ``last_at`` and gives the event a new ``version``, so a reader that goes on after the

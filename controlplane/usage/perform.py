@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Final, Literal, TypeVar
 
+from controlplane import metrics
 from controlplane.access.authorise import Authoriser, Request
 from controlplane.access.caller import Caller
 from controlplane.access.grant_tokens import GrantTokens
@@ -291,6 +292,7 @@ class Usage:
                 events.record(tx, key, EventReason.USE_REFUSED, message, now)
 
             await self._database.write(count)
+            metrics.PENDING_DELETION_USES.labels(key.status.key_id, operation).inc()
 
     def _record(
         self,

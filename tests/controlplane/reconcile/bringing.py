@@ -63,8 +63,8 @@ class Owner:
     ) -> Accepted:
         """Import ``secret``, with the parameters at hand if there are any."""
         issued = self.issued.get(name)
-        if issued is None or issued.valid_to <= self.world.clock.now():
-            issued = await self.parameters(name)
+        if issued is None or issued.valid_to <= self.world.clock.now() or self.sealed(issued) is None:
+            issued = await self.parameters(name)  # they may have expired before the clock jumped back
         encrypted = wrap(issued.public_key, ALGORITHM, secret)
         asked = Asked(valid_to=valid_to, import_type=kind, material_id=material_id, description=description)
         return await self.imports.accept(self.record(name), issued.token, encrypted, asked, ME)
