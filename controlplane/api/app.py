@@ -24,6 +24,7 @@ from controlplane.api.reconciliation.audit import AuditController
 from controlplane.api.reconciliation.browse import BrowseController
 from controlplane.api.reconciliation.credentials import CredentialsController
 from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
+from controlplane.api.reconciliation.drift import DriftController
 from controlplane.api.reconciliation.guard import BearerMiddleware
 from controlplane.api.reconciliation.imports import ImportsController
 from controlplane.api.reconciliation.objects import ObjectsController
@@ -143,6 +144,7 @@ def rest_app(services: Services) -> Litestar:
             ImportsController,
             UpkeepController,
             AuditController,
+            DriftController,
             ObjectsController,
         ],
         middleware=[authenticated],

@@ -24,6 +24,7 @@ from controlplane.cli import options, upkeep
 from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
+from controlplane.cli.state_commands import drift
 from controlplane.cli.xks_commands import xks
 from controlplane.errors import InvalidInput, KeysteadError
 
@@ -50,7 +51,7 @@ click.rich_click.SHOW_ARGUMENTS = True
 click.rich_click.COMMANDS_BEFORE_OPTIONS = True
 click.rich_click.COMMAND_GROUPS = {
     "keystead": [
-        {"name": "Desired state", "commands": ["validate", "plan", "apply", "schema"]},
+        {"name": "Desired state", "commands": ["validate", "plan", "apply", "drift", "schema"]},
         {"name": "Objects", "commands": ["get", "describe"]},
         {
             "name": "Keys",
@@ -416,6 +417,7 @@ keystead.add_command(upkeep.backup)
 keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
 keystead.add_command(xks)
+keystead.add_command(drift)
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from controlplane.schema.credentials import (
     TokenRequest,
 )
 from controlplane.schema.documents import Document
+from controlplane.schema.drift import DriftReport
 from controlplane.schema.events import EventPage
 from controlplane.schema.imports import (
     Import,
@@ -131,6 +132,11 @@ class Client(Connection):
     async def progress(self, spec_set: str) -> Progress:
         """How far the reconciler is with a spec set."""
         return await self._ask("GET", f"/v1/spec-sets/{segment(spec_set)}/progress", Progress)
+
+    async def drift(self, spec_set: str | None = None) -> DriftReport:
+        """What is not as spec sets state it. Changes nothing."""
+        query = urlencode({"specSet": spec_set}) if spec_set is not None else ""
+        return await self._ask("GET", f"/v1/drift?{query}", DriftReport)
 
     # ---- objects ---------------------------------------------------------------------------------------------------
 

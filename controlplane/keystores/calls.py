@@ -180,6 +180,11 @@ class Calls:
         call = connection.plugin.import_material(target, spec, algorithm, sealed, encrypted)
         return await self._run(connection, "import_material", call, self._change_seconds)
 
+    async def list_material(self, store: str) -> list[str]:
+        """Names of all material in the store, ours and others'."""
+        connection = self._admitted(store)
+        return await self._run(connection, "list_material", connection.plugin.list_material(), self._change_seconds)
+
     def forget(self, store: str, ref: MaterialRef) -> None:
         connection = self.connections.find(store)
         if connection is None:

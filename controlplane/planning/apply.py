@@ -160,7 +160,7 @@ def _write(tx: Tx, change: PlannedChange, desire: Desire | None, author: _Author
     if change.action in (Action.SCHEDULE_DELETION, Action.DELETE):
         if change.kind is Kind.KEY_STORE and objects.count(tx, Kind.KEY, key_store=change.name):
             raise StalePlan(f"a key was made in KeyStore {change.name} since this plan; plan again")
-        return remove(tx, change, author.by, now)
+        return remove(tx, change, author.by, now, spec_set=author.spec_set)
     if change.action is Action.CREATE:
         assert desire is not None
         made = _create(tx, desire, author.spec_set, author.account, now)
@@ -179,7 +179,7 @@ def _write(tx: Tx, change: PlannedChange, desire: Desire | None, author: _Author
 def _update(tx: Tx, present: AnyObject, desire: Desire, change: PlannedChange, author: _Author) -> AnyObject:
     """Give an object its new spec, name and owner, and write down who states what of it."""
     uid, now, spec = present.metadata.uid, author.now, desire.spec
-    settled = not claims.unsure(tx, uid, present.metadata.generation)
+    settled = not claims.unsure(tx, uid)
     spec_set = author.spec_set if change.action is Action.ADOPT or not present.metadata.spec_set else None
     if isinstance(present, Key) and present.metadata.name != change.name:
         present = keys.rename(tx, present, change.name, now)
@@ -216,7 +216,7 @@ def _release(tx: Tx, present: AnyObject, author: _Author) -> AnyObject:
     own = next((claim for claim in kept if claim.manager == manager), None)
     others = [claim for claim in kept if claim.manager != manager]
     spec = merged(present.kind, present.spec, {}, own.leaves if own else {}, others)
-    settled = not claims.unsure(tx, uid, present.metadata.generation)
+    settled = not claims.unsure(tx, uid)
     if isinstance(spec, DesiredKey):
         done: AnyObject = keys.put_spec(tx, cast(Key, present), spec, author.now)
     else:
@@ -265,7 +265,7 @@ def _create(tx: Tx, desire: Desire, spec_set: str | None, account: str, now: dat
     )
 
 
-def remove(tx: Tx, change: PlannedChange, by: str, now: datetime) -> AnyObject:
+def remove(tx: Tx, change: PlannedChange, by: str, now: datetime, *, spec_set: str | None = None) -> AnyObject:
     """Take one object out: a key and a key store by a deletion request that the reconciler carries out."""
     uid = change.uid
     assert uid is not None
@@ -274,7 +274,7 @@ def remove(tx: Tx, change: PlannedChange, by: str, now: datetime) -> AnyObject:
         key = cast(Key, objects.require(tx, uid))
         if refused := lifecycle.refusal("ScheduleKeyDeletion", keys.state(tx, key), key.status.arn):
             raise StalePlan(f"{refused.message.rstrip('.')} since this plan; plan again")
-        return keys.schedule_deletion(tx, uid, window_days=change.window_days, by=by, now=now)
+        return keys.schedule_deletion(tx, uid, window_days=change.window_days, by=by, now=now, spec_set=spec_set)
     if change.kind is Kind.KEY_STORE:
         request = msgspec.structs.replace(deletion_request(now, 7, by), due_at=now, window_days=0)
         return objects.replace(tx, uid, now=now, deletion=request)

@@ -23,6 +23,7 @@ from controlplane.clock import Clock
 from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
 from controlplane.reconcile.deletion import Deletion
+from controlplane.reconcile.drift import Drift
 from controlplane.reconcile.external import External
 from controlplane.reconcile.follower import Follower
 from controlplane.reconcile.imported import ImportedMaterials
@@ -77,6 +78,7 @@ class Runtime:
         self._keys = KeyReconciler(database, calls.connections, external, deletion, imported, clock)
         self._key_stores = KeyStoreReconciler(database, calls, clock, options_of)
         self._principals = PrincipalReconciler(database, clock)
+        self._drift = Drift(database, clock)
         self._follower = Follower(database, calls, signal, options_of)
         self._xks_proxies = XksProxyReconciler(database, clock, listeners)
         self._due: list[tuple[datetime, str]] = []
@@ -197,6 +199,13 @@ class Runtime:
                 self.queue.done(item)
 
     async def _pass(self, item: Item) -> Verdict | None:
+        await self._drift.correct(item[1])
+        verdict = await self._converge(item)
+        if verdict is None or not verdict.gone:
+            await self._drift.tell(item[1])
+        return verdict
+
+    async def _converge(self, item: Item) -> Verdict | None:
         kind, uid = item
         if kind is Kind.KEY:
             return await self._keys.reconcile(uid)

@@ -41,7 +41,7 @@ _VERBS: Final = {
 }
 """In the order in which a plan shows them."""
 _STYLES: Final = {"+": Style.CREATE, "~": Style.UPDATE, "-": Style.DELETE, "!": Style.BLOCKED}
-_NOUNS: Final = {
+NOUNS: Final = {
     Kind.KEY: "key",
     Kind.KEY_STORE: "key store",
     Kind.PRINCIPAL: "principal",
@@ -146,7 +146,7 @@ def plan_footer(plan: Plan) -> Line:
 def _change_lines(change: PlannedChange, plan: Plan) -> Iterator[Line]:
     symbol = _VERBS[change.action].symbol
     style = _STYLES[symbol]
-    name = f"{_NOUNS[change.kind]} {change.name}"
+    name = f"{NOUNS[change.kind]} {change.name}"
     yield Line(f"# {name} {_sentence(change)}", Style.HEADING)
     if change.action is Action.BLOCKED:
         cause, _, remedy = change.message.partition("; ")
@@ -168,7 +168,7 @@ def _change_lines(change: PlannedChange, plan: Plan) -> Iterator[Line]:
 def _waiting_lines(plan: Plan) -> Iterator[Line]:
     """What waits for somebody: a state, shown with every plan and counted in none."""
     for each in plan.waiting[:SHOWN_PER_ACTION]:
-        yield Line(f"{_NOUNS[each.kind]} {each.name} is {each.state}: {each.message}", Style.WARNING)
+        yield Line(f"{NOUNS[each.kind]} {each.name} is {each.state}: {each.message}", Style.WARNING)
     if len(plan.waiting) > SHOWN_PER_ACTION:
         yield Line(f"… and {len(plan.waiting) - SHOWN_PER_ACTION:,} more that wait (use --json for all)", Style.WARNING)
 
@@ -242,7 +242,7 @@ def progress_line(progress: Progress, seconds: float) -> Line:
 def problem_line(problem: ObjectProblem) -> Line:
     """Why one object is not as declared yet."""
     message = f": {problem.message}" if problem.message else ""
-    return Line(f"{_NOUNS[problem.kind]} {problem.name}: {problem.reason}{message}", Style.WARNING)
+    return Line(f"{NOUNS[problem.kind]} {problem.name}: {problem.reason}{message}", Style.WARNING)
 
 
 def synced_line(progress: Progress) -> Line:

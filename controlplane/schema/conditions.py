@@ -19,6 +19,8 @@ class ConditionType(StrEnum):
     CONNECTED = "Connected"
     MEMBERS = "Members"
     """Of a key store over several devices: all do their work, and what one makes the others have."""
+    DRIFTED = "Drifted"
+    """Whether it is otherwise than a spec set states it, or than it was. True is the bad news."""
 
 
 class ConditionStatus(StrEnum):
@@ -41,6 +43,7 @@ class Reason(StrEnum):
     STORE_NOT_FOUND = "StoreNotFound"
     MATERIAL_LOST = "MaterialLost"
     MATERIAL_DAMAGED = "MaterialDamaged"
+    FIELDS_DIFFER = "FieldsDiffer"
     RECONCILE_ERROR = "ReconcileError"
     ENABLED = "Enabled"
     DISABLED = "Disabled"

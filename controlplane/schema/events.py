@@ -29,6 +29,10 @@ class EventReason(StrEnum):
     MATERIAL_EXPIRED = "MaterialExpired"
     MATERIAL_DELETED = "MaterialDeleted"
     PRIMARY_MOVED = "PrimaryMoved"
+    DRIFT_CORRECTED = "DriftCorrected"
+    """A field was put back as its spec set states it."""
+    DRIFT_FOUND = "DriftFound"
+    """What is not put back by itself: somebody has to look."""
     USE_REFUSED = "UseRefused"
     """A use of a key that is pending deletion: whoever it was will miss the key."""
     COPY_DAMAGED = "CopyDamaged"
@@ -50,6 +54,7 @@ class Severity(StrEnum):
 WARNINGS: Final = frozenset(
     {
         EventReason.USE_REFUSED,
+        EventReason.DRIFT_FOUND,
         EventReason.STORE_FAILED,
         EventReason.IMPORT_REFUSED,
         EventReason.MATERIAL_EXPIRES_SOON,

@@ -35,6 +35,8 @@ class DeletionRequest(Frozen):
     window_days: int
     requested_by: str
     due_at: datetime | None = None
+    spec_set: str | None = None
+    """The set that it left; absent if somebody asked for the deletion of an object that is still declared."""
 
 
 class Metadata(Frozen):

@@ -44,13 +44,45 @@ def of(tx: sqlite3.Connection, uid: str) -> list[Kept]:
     return [_kept(row) for row in rows]
 
 
-def unsure(tx: sqlite3.Connection, uid: str, generation: int) -> bool:
+def unsure(tx: sqlite3.Connection, uid: str) -> bool:
     """Whether the object changed since it was last seen to be as a spec set states it."""
     row = tx.execute(
-        "SELECT 1 FROM claims WHERE uid = ? AND generation <> ? AND manager LIKE ? LIMIT 1",
-        (uid, generation, f"{SET_PREFIX}%"),
+        """SELECT 1 FROM claims c JOIN objects o ON o.uid = c.uid
+           WHERE c.uid = ? AND c.generation <> o.generation AND c.manager LIKE ? LIMIT 1""",
+        (uid, f"{SET_PREFIX}%"),
     ).fetchone()
     return row is not None
+
+
+def may_drift(tx: sqlite3.Connection, uid: str) -> bool:
+    """Whether it is worth a look how the object has drifted: cheap, and never False where it has."""
+    row = tx.execute(
+        """SELECT 1 FROM objects o WHERE uid = ?1 AND (
+             instr(CAST(status AS TEXT), '"Drifted","status":"True"') OR instr(CAST(status AS TEXT), '"Material')
+             OR (spec_set IS NOT NULL AND instr(CAST(metadata AS TEXT), '"deletion"'))
+             OR EXISTS (SELECT 1 FROM claims c WHERE c.uid = ?1 AND c.generation <> o.generation AND c.manager LIKE ?2))
+           LIMIT 1""",
+        (uid, f"{SET_PREFIX}%"),
+    ).fetchone()
+    return row is not None
+
+
+def drifting(tx: sqlite3.Connection, spec_set: str | None, limit: int) -> list[str]:
+    """Uids of at most ``limit`` objects that may have drifted, of one spec set or of all."""
+    where, values = "1", [f"{SET_PREFIX}%"]
+    if spec_set is not None:
+        where = "(o.spec_set = ?2 OR EXISTS (SELECT 1 FROM claims c WHERE c.uid = o.uid AND c.manager = ?3))"
+        values += [spec_set, f"{SET_PREFIX}{spec_set}"]
+    rows = tx.execute(
+        f"""SELECT uid FROM objects o WHERE ({where}) AND (
+              instr(CAST(status AS TEXT), '"Material')
+              OR (spec_set IS NOT NULL AND instr(CAST(metadata AS TEXT), '"deletion"'))
+              OR EXISTS (SELECT 1 FROM claims c WHERE c.uid = o.uid AND c.generation <> o.generation
+                         AND c.manager LIKE ?1))
+            ORDER BY kind, name LIMIT {int(limit)}""",
+        values,
+    )
+    return [row[0] for row in rows]
 
 
 def seen(tx: sqlite3.Connection, uid: str, generation: int) -> None:

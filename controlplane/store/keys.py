@@ -254,8 +254,13 @@ def _share_rotation(tx: sqlite3.Connection, primary: Key, rotation: RotationStat
             objects.replace(tx, replica.metadata.uid, now=now, status=status)
 
 
-def schedule_deletion(tx: sqlite3.Connection, uid: str, *, window_days: int, by: str, now: datetime) -> Key:
-    """Start the waiting period. Raises :class:`Blocked` for a protected key, :class:`InvalidState` if it runs."""
+def schedule_deletion(
+    tx: sqlite3.Connection, uid: str, *, window_days: int, by: str, now: datetime, spec_set: str | None = None
+) -> Key:
+    """Start the waiting period; ``spec_set`` if it is because the key left its set.
+
+    Raises :class:`Blocked` for a protected key, :class:`InvalidState` if it runs.
+    """
     key = cast(Key, objects.require(tx, uid))
     if key.spec.deletion.protect:
         raise Blocked(
@@ -266,6 +271,7 @@ def schedule_deletion(tx: sqlite3.Connection, uid: str, *, window_days: int, by:
     people.forget_refused_uses(tx, uid)
     waits = not is_replica(key) and len(objects.related_keys(tx, key.status.key_id)) > 1
     request = deletion_request(now, window_days, by, waits_for_replicas=waits)
+    request = msgspec.structs.replace(request, spec_set=spec_set)
     scheduled = cast(Key, objects.replace(tx, uid, now=now, deletion=request))
     assert scheduled.metadata.deletion is not None
     message = f"{by} scheduled it for deletion; it is destroyed {due_words(scheduled.metadata.deletion)}"

@@ -66,6 +66,7 @@ def ready(server: Server, key: str) -> dict[str, Any]:
 ROUTES = [
     ("GET", "/v1/server"),
     ("GET", "/v1/audit"),
+    ("GET", "/v1/drift"),
     ("GET", "/v1/changes"),
     ("GET", "/v1/keys"),
     ("GET", "/v1/keystores"),
@@ -904,6 +905,7 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "ApplyPlan": "POST /v1/plans/{plan_id}/apply",
         "GetProgress": "GET /v1/spec-sets/{spec_set}/progress",
         "ListAudit": "GET /v1/audit",
+        "GetDrift": "GET /v1/drift",
         "GetServer": "GET /v1/server",
         "ListEvents": "GET /v1/events",
         "IssueImportParameters": "POST /v1/{plural}/{name}/import/parameters",

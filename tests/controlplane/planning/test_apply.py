@@ -364,8 +364,17 @@ class Fresh:
 
 
 def declared(planning: Planning, documents: list[Document]) -> dict[str, Any]:
-    """The live specs of what the documents declare, with the fields that a document may leave out filled in."""
-    return {f"{each.kind}/{each.name}": planning.get(each.name, each.kind).spec for each in documents}
+    """The live specs of what the documents declare, with the fields that a document may leave out filled in.
+
+    Aliases without an order: each is owned by itself, so they stand in the order in which they came.
+    """
+    found = {f"{each.kind}/{each.name}": planning.get(each.name, each.kind).spec for each in documents}
+    return {
+        name: msgspec.structs.replace(spec, aliases=tuple(sorted(spec.aliases)))
+        if isinstance(spec, DesiredKey)
+        else spec
+        for name, spec in found.items()
+    }
 
 
 @settings(max_examples=EXAMPLES)

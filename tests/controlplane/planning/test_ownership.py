@@ -233,8 +233,8 @@ async def test_what_is_only_observed_is_never_written_and_never_deleted(planning
     assert (only(plan).action, paths(only(plan))) == (Action.ADOPT, {"management": (None, "observe")})
     assert (planning.key().spec.description, planning.key().spec.enabled) == ("by hand", True)
     assert (await planning.plan(document)).empty
-    uid, generation = planning.key().metadata.uid, planning.key().metadata.generation
-    assert planning.database.read(lambda tx: claims.unsure(tx, uid, generation)), "whoever looks for drift looks here"
+    uid = planning.key().metadata.uid
+    assert planning.database.read(lambda tx: claims.unsure(tx, uid)), "whoever looks for drift looks here"
     plan = await planning.declare()
     assert told(plan) == {"k": (Action.FORGET, "RemovedFromSet")}
     found = planning.key()
