@@ -69,6 +69,14 @@ SECTIONS: Final = (
         "keystead get keystores",
     ),
     Section(
+        "imports",
+        "4",
+        "Imports",
+        "keys whose material you bring, and how far each is",
+        ("imports", "import", "i"),
+        "keystead import-material KEY status",
+    ),
+    Section(
         "deletions",
         "5",
         "Deletions",
@@ -76,10 +84,20 @@ SECTIONS: Final = (
         ("deletions", "deletion", "del", "d"),
         "keystead get keys",
     ),
+    Section(
+        "plans",
+        "6",
+        "Plans",
+        "what applying spec files would do, and doing it",
+        ("plans", "plan", "p"),
+        "keystead plan PATH",
+    ),
+    Section("audit", "7", "Audit", "who did what, as it happens", ("audit", "a"), "keystead audit query"),
 )
 """In the order of their number keys."""
 OTHER_SECTIONS: Final = (
     Section("principals", "", "Principals", "who may call the server", ("principals", "principal", "users", "who")),
+    Section("proxies", "", "XKS proxies", "external keys of another KMS", ("proxies", "proxy", "xks")),
 )
 """Reached by jumping only."""
 
@@ -156,6 +174,34 @@ ACTIONS: Final = (
         writes=True,
         server=("schedule-deletion",),
     ),
+    Action(
+        "rotate",
+        "R",
+        "rotate",
+        "Give it new material now; what was encrypted before stays readable.",
+        Group.KEY,
+        cli="keystead rotate NAME",
+        writes=True,
+        server=("rotate",),
+    ),
+    Action(
+        "import",
+        "i",
+        "import…",
+        "Import material that you bring, step by step.",
+        Group.IMPORT,
+        cli="keystead import-material NAME parameters, wrap, upload",
+        writes=True,
+    ),
+    Action(
+        "empty",
+        "ctrl+x",
+        "delete material…",
+        "Delete its imported material at once. It asks first; importing the same again makes the key usable.",
+        Group.IMPORT,
+        cli="keystead import-material NAME delete",
+        writes=True,
+    ),
     Action("describe-edit", "e", "description…", "Edit its description.", Group.KEY, cli="keystead apply", writes=True),
     Action("tags-edit", "t", "tags…", "Edit its tags.", Group.KEY, cli="keystead apply", writes=True),
     Action(
@@ -188,6 +234,41 @@ ACTIONS: Final = (
         writes=True,
     ),
     Action("store-keys", "enter", "its keys", "The keys that live in it.", Group.STORE, cli="keystead get keys"),
+    # ---- plans
+    Action("choose", "o", "look for files", "Look for a spec file or a directory of them.", Group.PLAN),
+    Action("path", "f", "type a path", "Type the path of spec files.", Group.PLAN),
+    Action("plan", "r", "plan again", "Plan what the files say now.", Group.PLAN, cli="keystead plan PATH"),
+    Action(
+        "apply",
+        "a",
+        "apply…",
+        "Apply exactly the plan that is shown. It asks first.",
+        Group.PLAN,
+        cli="keystead apply --plan ID",
+        writes=True,
+    ),
+    Action("take", "t", "take this directory", "Plan this directory.", Group.PLAN),
+    Action("up", "backspace", "up", "To the directory above.", Group.PLAN),
+    # ---- audit
+    Action(
+        "hold", "space", "hold/go on", "Hold the list while you read; what comes meanwhile is counted.", Group.AUDIT
+    ),
+    Action(
+        "reads",
+        "o",
+        "show reads",
+        "Show requests that only read, this program's own among them, or hide them.",
+        Group.AUDIT,
+    ),
+    Action("record", "enter", "record", "The whole record.", Group.AUDIT, cli="keystead audit query --json"),
+    Action(
+        "verify",
+        "v",
+        "verify",
+        "Check the journal on the server: nothing edited, removed or reordered.",
+        Group.AUDIT,
+        cli="keystead audit verify DIR",
+    ),
     # ---- this program
     Action("help", "question_mark", "help", "This page.", Group.APP),
     Action("palette", "ctrl+p", "commands", "Find a command by its name.", Group.APP),
@@ -211,7 +292,18 @@ EVERYWHERE: Final = (
 )
 """What every screen offers."""
 LIST: Final = ("filter", "mark", "unhealthy", "sort", "reverse", "wide")
-KEY: Final = ("cancel", "toggle", "delete", "reconcile", "pause", "describe-edit", "tags-edit")
+KEY: Final = (
+    "cancel",
+    "toggle",
+    "import",
+    "delete",
+    "rotate",
+    "reconcile",
+    "pause",
+    "describe-edit",
+    "tags-edit",
+    "empty",
+)
 LOOK: Final = ("describe", "yaml", "events")
 ALWAYS_SHOWN: Final = ("filter", "jump", "help")
 """On the right of the line of keys, whatever else has room."""

@@ -27,12 +27,16 @@ from tui.feed.feed import Feed
 from tui.feed.messages import Link, Outcome, Standing
 from tui.jump import KINDS, Jump, parse_jump, places
 from tui.palette import Commands
+from tui.screens.audit import AuditScreen
 from tui.screens.base import Framed
 from tui.screens.deletions import DeletionsScreen
 from tui.screens.help import HelpScreen
+from tui.screens.importing import Draft, ImportScreen
+from tui.screens.imports import ImportsScreen
 from tui.screens.keys import KeysScreen
-from tui.screens.objects import ObjectScreen, PrincipalsScreen, StoresScreen
+from tui.screens.objects import ObjectScreen, PrincipalsScreen, ProxiesScreen, StoresScreen
 from tui.screens.overview import OverviewScreen
+from tui.screens.plans import PlansScreen
 from tui.telling import told
 from tui.themes import DARK, THEMES
 
@@ -59,8 +63,12 @@ class KeysteadApp(App[None]):
         "overview": OverviewScreen,
         "keys": KeysScreen,
         "stores": StoresScreen,
+        "imports": ImportsScreen,
         "deletions": DeletionsScreen,
+        "plans": PlansScreen,
+        "audit": AuditScreen,
         "principals": PrincipalsScreen,
+        "proxies": ProxiesScreen,
     }
     DEFAULT_MODE = "overview"
 
@@ -79,6 +87,7 @@ class KeysteadApp(App[None]):
         self.feed = Feed(self, connect, clock or Clock())
         self._earlier: list[Place] = []
         self._later: list[Place] = []
+        self._drafts: dict[str, Draft] = {}
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme
@@ -110,8 +119,9 @@ class KeysteadApp(App[None]):
 
     def tell(self, outcome: Outcome) -> None:
         """How an order ended."""
-        text, bad = told(outcome, self.now())
-        self.say(text, bad=bad)
+        if (said := told(outcome, self.now())) is not None:
+            text, bad = said
+            self.say(text, bad=bad)
 
     # ---- going -----------------------------------------------------------------------------------------------------
 
@@ -142,6 +152,16 @@ class KeysteadApp(App[None]):
         self._remember()
         self.push_screen(ObjectScreen(kind, name, view))
 
+    def open_import(self, name: str) -> None:
+        """Import material into a key: where it was left, or from its beginning."""
+        self._remember()
+        draft = self._drafts.setdefault(name, Draft(f"{name}.import"))
+        self.push_screen(ImportScreen(name, draft))
+
+    def forget_import(self, name: str) -> None:
+        """The import is complete: the next one of this key begins anew."""
+        self._drafts.pop(name, None)
+
     def jump(self, text: str) -> None:
         """Go where a jump says. Raises nothing: what is wrong was told while it was typed."""
         try:
@@ -151,6 +171,9 @@ class KeysteadApp(App[None]):
             return
         if wanted.command:
             self.do(wanted.command)
+        elif wanted.section == "imports" and wanted.name is not None:
+            self.go("imports")
+            self.open_import(wanted.name)
         else:
             self.go(wanted.section, wanted.filter, wanted.name)
 

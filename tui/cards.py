@@ -7,15 +7,17 @@ from datetime import datetime
 from typing import Final
 
 from controlplane.report import Line, Style, age, moment, shown_condition, shown_state, time_left
+from controlplane.schema.browse import KeyAbout
 from controlplane.schema.conditions import Condition
 from controlplane.schema.events import Severity
-from controlplane.schema.keys import KeyState
-from controlplane.schema.meta import AnyObject, Key, KeyStore, Principal
+from controlplane.schema.keys import KeyState, MaterialStatus
+from controlplane.schema.meta import AnyObject, Key, KeyStore, Principal, XksProxy
 from tui import words
 from tui.feed.questions import Detail
 
 EVENTS: Final = 5
 MATERIALS: Final = 4
+GRANTS: Final = 5
 
 
 def card(detail: Detail, now: datetime) -> Iterator[Line]:
@@ -30,16 +32,25 @@ def card(detail: Detail, now: datetime) -> Iterator[Line]:
         case Principal():
             yield Line(f"{item.spec.type}{', administrator' if item.spec.administrator else ''}")
             yield Line(item.status.arn, Style.MUTED)
+        case XksProxy():
+            yield Line("an XKS proxy: keys of this server as external keys of another KMS", Style.MUTED)
     yield from _conditions(item, now)
     if isinstance(item, Key):
         yield from _key_more(item, now)
+        if detail.about is not None:
+            yield from _about(detail.about)
     yield from _events(detail, now)
 
 
 def _key(key: Key, detail: Detail, now: datetime) -> Iterator[Line]:
     meta, spec = key.metadata, key.spec
-    word, style = words.STATES.get(KeyState(shown_state(key)), (shown_state(key), Style.PLAIN))
+    state = detail.about.state if detail.about is not None else KeyState(shown_state(key))
+    word, style = words.STATES[state]
     yield Line(f"{word} · {shown_condition(key)}", style)
+    if detail.about is not None:
+        last = detail.about.last_use
+        used = "never used" if last is None else f"last used {age(last.at, now)} ago: {last.operation}"
+        yield Line(used, Style.MUTED)
     if meta.deletion is not None:
         due = meta.deletion.due_at
         when = "after its last replica" if due is None else f"in {time_left(due, now)}, {moment(due)}"
@@ -98,7 +109,7 @@ def _key_more(key: Key, now: datetime) -> Iterator[Line]:
     yield Line(f"  its own, {len(policy):,} characters" if policy else "  the default: the account decides")
     yield Line("Material", Style.HEADING)
     for material in key.status.materials[-MATERIALS:]:
-        yield Line(f"  {material.state} {material.material_id[:12]}… {age(material.created_at, now)}")
+        yield Line(f"  {material.state} {material.material_id[:12]}… {_when(material, now)}".rstrip())
     if not key.status.materials:
         yield Line("  none", Style.MUTED)
     yield Line("Rotation", Style.HEADING)
@@ -109,6 +120,32 @@ def _key_more(key: Key, now: datetime) -> Iterator[Line]:
         yield Line(f"  every {spec.rotation.period_days} days, next in {time_left(due, now)}")
     else:
         yield Line("  not automatic", Style.MUTED)
+
+
+def _when(material: MaterialStatus, now: datetime) -> str:
+    """How old it is; of imported material, whether it is here and until when."""
+    imported = material.imported
+    if imported is None:
+        return f"{age(material.created_at, now)} old"
+    if not material.present:
+        return f"! {str(imported.end or 'not here').lower()}"
+    return "does not expire" if imported.valid_to is None else f"expires in {time_left(imported.valid_to, now)}"
+
+
+def _about(about: KeyAbout) -> Iterator[Line]:
+    if about.related:
+        yield Line("Multi-Region", Style.HEADING)
+        for each in about.related:
+            what = "primary" if each.primary else "replica"
+            yield Line(f"  {what} {each.name} in {each.region}: {words.STATES[each.state][0]}")
+    if about.grants:
+        yield Line("Grants", Style.HEADING)
+        for grant in about.grants[:GRANTS]:
+            who = (grant.grantee_principal or grant.grantee_service_principal or "?").rpartition(":")[2]
+            yield Line(f"  {who}: {', '.join(grant.operations)}")
+        more = len(about.grants) - GRANTS
+        if more > 0 or about.grants_more:
+            yield Line(f"  and {more:,}{' or more' if about.grants_more else ''} others", Style.MUTED)
 
 
 def _events(detail: Detail, now: datetime) -> Iterator[Line]:

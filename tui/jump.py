@@ -15,7 +15,7 @@ from controlplane.schema.filters import parse_filter
 from controlplane.schema.meta import Kind
 from tui.actions import OTHER_SECTIONS, SECTIONS, Section
 
-KINDS: Final = {"keys": Kind.KEY, "stores": Kind.KEY_STORE, "principals": Kind.PRINCIPAL}
+KINDS: Final = {"keys": Kind.KEY, "stores": Kind.KEY_STORE, "principals": Kind.PRINCIPAL, "proxies": Kind.XKS_PROXY}
 """Sections whose rows are objects of a kind."""
 _COMMANDS: Final = {"help": "help", "?": "help", "quit": "quit", "q": "quit", "exit": "quit"}
 _WORDS: Final = {word: section for section in (*SECTIONS, *OTHER_SECTIONS) for word in section.words}
@@ -45,7 +45,7 @@ def parse_jump(text: str) -> Jump:
         section = _section(first)
     if not rest:
         return Jump(section.id)
-    if section.id in KINDS and len(rest) == 1 and not _is_filter(rest[0]):
+    if (section.id in KINDS or section.id == "imports") and len(rest) == 1 and not _is_filter(rest[0]):
         return Jump(section.id, name=rest[0])
     if section.id != "keys":
         return Jump(section.id, filter=" ".join(word.removeprefix("/") for word in rest))

@@ -17,11 +17,13 @@ _DOING = {
     "schedule-deletion": "scheduled for deletion",
     "cancel-deletion": "kept",
     "reconcile": "looked at",
+    "rotate": "rotated",
+    "delete-material": "emptied",
 }
 
 
-def told(outcome: Outcome, now: datetime) -> tuple[str, bool]:
-    """The sentence, and whether it is a failure."""
+def told(outcome: Outcome, now: datetime) -> tuple[str, bool] | None:
+    """The sentence, and whether it is a failure; None for what the screen itself shows."""
     order, error = outcome.order, outcome.error
     match order:
         case KeyOrder(action=action, name=name):
@@ -32,6 +34,8 @@ def told(outcome: Outcome, now: datetime) -> tuple[str, bool]:
             if error is not None:
                 return f"{kind} {name} was not changed: {_why(error)}", True
             return f"{kind} {name} {says}.", False
+        case _:
+            return None
 
 
 def _done(action: str, name: str, value: object, now: datetime) -> str:
@@ -41,6 +45,10 @@ def _done(action: str, name: str, value: object, now: datetime) -> str:
         return f"Key {name} is scheduled for deletion: destroyed {when} unless cancelled (u)."
     if action == "cancel-deletion":
         return f"The deletion of key {name} is cancelled. It is disabled now; in Keys (2), x enables it."
+    if action == "rotate":
+        return f"Key {name} gets new material; what was encrypted before stays readable."
+    if action == "delete-material":
+        return f"The imported material of key {name} is deleted. Import the same again to make it usable."
     if action == "reconcile":
         return f"Key {name} is being compared with its key store."
     return f"Key {name} is {_DOING[action]}."

@@ -21,8 +21,9 @@ from typing import Final
 import msgspec
 
 from controlplane.audit.chain import CHAIN, segment_path
-from controlplane.audit.records import AuditEntry, AuditPage, AuditRecord, Decision
+from controlplane.audit.records import AuditEntry, AuditPage, AuditRecord, Decision, VerifyResult
 from controlplane.audit.summaries import summary_of
+from controlplane.audit.verifying import verify
 from controlplane.errors import InvalidMarker
 
 BLOCK: Final = 1024 * 1024
@@ -138,6 +139,10 @@ class JournalReader:
             marker = page.next
 
     # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def verify(self) -> VerifyResult:
+        """Check every record of the journal, as :func:`controlplane.audit.verifying.verify` does. Blocks."""
+        return verify(self._directory)
 
     @staticmethod
     def _fill(

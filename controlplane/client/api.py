@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 
-from controlplane.audit.records import AuditEntry, AuditPage, Decision
+from controlplane.audit.records import AuditEntry, AuditPage, Decision, VerifyResult
 from controlplane.client.addresses import is_reference, segment
 from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
 from controlplane.schema.browse import Access, KeyAbout, KeyRows, KeySort, Summary, Verdict
@@ -360,6 +360,10 @@ class Client(Connection):
             if page.next == marker:
                 raise UnexpectedAnswer(f"{self.url} sent a page of the audit journal that does not move on")
             marker = page.next
+
+    async def verify_audit(self) -> VerifyResult:
+        """What the server finds when it checks the files of its journal. It vouches for itself here."""
+        return await self._ask("GET", "/v1/audit/verification", VerifyResult)
 
     # ---- the server's own records ----------------------------------------------------------------------------------
 

@@ -9,32 +9,59 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from aiohttp import web
 
+from controlplane.audit.records import AuditEntry, AuditPage, AuditRecord, Decision, Head, VerifyResult
 from controlplane.clock import ManualClock
 from controlplane.schema.browse import (
     Access,
     Attention,
     AttentionReason,
+    KeyAbout,
     KeyRow,
     KeyRows,
+    LastUse,
     Summary,
     UseRates,
     Verdict,
 )
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, synced_word
 from controlplane.schema.events import Event, EventPage, EventReason
-from controlplane.schema.keys import KeySpec, KeyState, KeyUsage, RefusedUse
+from controlplane.schema.grants import Grant, GrantOperation
+from controlplane.schema.imports import ImportReport, Step, StepName, StepState
+from controlplane.schema.keys import (
+    ImportedMaterial,
+    ImportState,
+    KeySpec,
+    KeyState,
+    KeyUsage,
+    Origin,
+    RefusedUse,
+)
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind
-from controlplane.schema.plans import ObjectPage, ServerInfo
+from controlplane.schema.plans import Action, Applied, FieldPlan, ObjectPage, PlanReason, Progress, ServerInfo
 from tests.controlplane.fakeapi import Answer, FakeApi, answer, problem
 from tests.controlplane.fakeapi import serving as serving_fake
-from tests.controlplane.samples import NOW, READY, SYNCED, condition, deletion, key, key_store, principal
+from tests.controlplane.samples import (
+    NOW,
+    READY,
+    SYNCED,
+    change,
+    condition,
+    create,
+    deletion,
+    key,
+    key_store,
+    plan,
+    principal,
+)
 
 UNREACHABLE = condition(
     ConditionType.SYNCED,
@@ -77,6 +104,16 @@ KEYS = (
         tags={"team": "web"},
     ),
 )
+
+
+def imported_key(name: str, imported: ImportedMaterial | None = None) -> Key:
+    """A key of imported material, waiting for it or having it."""
+    plain = key(name, origin=Origin.EXTERNAL)
+    materials = tuple(msgspec.structs.replace(each, imported=imported) for each in plain.status.materials)
+    status = msgspec.structs.replace(plain.status, materials=materials if imported is not None else ())
+    return msgspec.structs.replace(plain, status=status)
+
+
 REFUSED = (
     RefusedUse(principal="role/billing", operation="Decrypt", count=12, last_at=NOW - timedelta(minutes=2)),
     RefusedUse(principal="user/report", operation="GenerateDataKey", count=2, last_at=NOW - timedelta(hours=5)),
@@ -92,7 +129,74 @@ STORES = (
         ),
     ),
 )
+EXPIRING = ImportedMaterial(
+    state=ImportState.IMPORTED, imported_at=NOW - timedelta(days=1), valid_to=NOW + timedelta(hours=6)
+)
+IMPORTED = (
+    imported_key("customer-data"),
+    imported_key("partner-root", EXPIRING),
+)
+IMPORTS = {
+    "customer-data": ImportReport(
+        key_name="customer-data",
+        key_state=KeyState.PENDING_IMPORT,
+        steps=(
+            Step(step=StepName.PARAMETERS_ISSUED, state=StepState.DONE, at=NOW - timedelta(minutes=9)),
+            Step(step=StepName.WRAPPED, state=StepState.WAITING),
+            Step(step=StepName.UPLOADED, state=StepState.AHEAD),
+            Step(step=StepName.IMPORTED, state=StepState.AHEAD),
+        ),
+        materials=(),
+        past=(),
+    ),
+    "partner-root": ImportReport(
+        key_name="partner-root",
+        key_state=KeyState.ENABLED,
+        steps=(
+            Step(step=StepName.IMPORTED, state=StepState.DONE, at=NOW - timedelta(days=1)),
+            Step(step=StepName.EXPIRED, state=StepState.AHEAD, at=NOW + timedelta(hours=6)),
+        ),
+        materials=IMPORTED[1].status.materials,
+        past=(),
+    ),
+}
+PLAN = plan(
+    create("payments-eu"),
+    change(
+        Action.UPDATE,
+        "release-signing",
+        PlanReason.SPEC_CHANGED,
+        uid="uid-release-signing",
+        fields=(FieldPlan(path="enabled", before=True, after=False),),
+        unchanged_fields=6,
+    ),
+    change(Action.SCHEDULE_DELETION, "payments-old", PlanReason.REMOVED_FROM_SET, window_days=30),
+    unchanged=3,
+)
+
+
+def entry(seq: int, seconds: float, principal: str, operation: str, decision: Decision, **more: Any) -> AuditEntry:
+    record = AuditRecord(
+        time=NOW - timedelta(seconds=seconds),
+        request_id=f"request-{seq}",
+        principal=f"arn:aws:iam::000000000000:{principal}",
+        source="10.0.0.7",
+        operation=operation,
+        decision=decision,
+        latency_us=4_200,
+        **{"resource": "arn:aws:kms:eu-central-1:000000000000:key/id-payments-data", **more},
+    )
+    return AuditEntry("chain-0", seq, record)
+
+
+AUDIT = (
+    entry(88_120, 1.0, "role/web", "Encrypt", "allowed", action="kms:Encrypt"),
+    entry(88_119, 1.5, "user/ana", "SearchKeys", "allowed", action="keystead:Read", resource="*"),
+    entry(88_118, 9.0, "role/billing", "Decrypt", "failed", error="InvalidState", reason="it is pending deletion."),
+    entry(88_117, 30, "user/report", "Decrypt", "denied", error="AccessDenied", reason="no statement allows it"),
+)
 STATES = {
+    "customer-data": KeyState.PENDING_IMPORT,
     "card-pins": KeyState.UNAVAILABLE,
     "lab-rsa": KeyState.PENDING_DELETION,
     "payments-old": KeyState.PENDING_DELETION,
@@ -122,6 +226,7 @@ def row(item: Key) -> KeyRow:
         tags=spec.tags,
         spec_set=meta.spec_set,
         deletion=meta.deletion,
+        expires_at=min((m.imported.valid_to for m in item.status.materials if m.imported), default=None),  # type: ignore
         refused=sum(use.count for use in refused),
         refused_last_at=max((use.last_at for use in refused), default=None),
     )
@@ -135,6 +240,7 @@ class Canned:
         self.clock = ManualClock(NOW.timestamp())
         self.keys: tuple[Key, ...] = KEYS
         self.stores: tuple[KeyStore, ...] = STORES
+        self.files = Path()
         self.denied: dict[str, str] = {}
         self.hold = asyncio.Event()
         self._install()
@@ -178,7 +284,14 @@ class Canned:
         answers["GET", "/v1/keystores"] = self._stores
         answers["GET", "/v1/principals"] = answer(ObjectPage(items=(principal("ci"), principal("web")), next=None))
         answers["GET", "/v1/events"] = self._events
-        for kind, items in ((Kind.KEY, self.keys), (Kind.KEY_STORE, self.stores)):
+        answers["GET", "/v1/audit"] = self._audit
+        whole = VerifyResult(88_121, {"chain-0": Head(88_120, "9c4e" * 16)}, ())
+        answers["GET", "/v1/audit/verification"] = answer(whole)
+        answers["POST", "/v1/plans"] = answer(PLAN)
+        answers["POST", "/v1/plans/8c21/apply"] = answer(Applied(plan_id="8c21", spec_set="quickstart", objects=()))
+        progress = Progress(spec_set="quickstart", total=6, pending=0, problems=())
+        answers["GET", "/v1/spec-sets/quickstart/progress"] = answer(progress)
+        for kind, items in ((Kind.KEY, (*self.keys, *IMPORTED)), (Kind.KEY_STORE, self.stores)):
             for item in items:
                 self.object(kind, item)
 
@@ -187,9 +300,9 @@ class Canned:
         path = f"/v1/{'keys' if kind is Kind.KEY else 'keystores'}/{name}"
         self.api.answers["GET", path] = answer(item)
         if isinstance(item, Key):
-            refused = REFUSED if name == "payments-old" else ()
-            self.api.answers["GET", f"{path}/refused-uses"] = answer(refused)
-            self.api.answers["GET", f"{path}/actions"] = self._actions
+            self.api.answers["GET", f"{path}/about"] = partial(self._about, item)
+            if item.spec.origin is Origin.EXTERNAL:
+                self.api.answers["GET", f"{path}/import"] = answer(IMPORTS[name])
 
     async def _changes(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -205,8 +318,11 @@ class Canned:
         if words and words[0].startswith("state:pendingdeletion"):
             rows = sorted((each for each in rows if each.deletion is not None), key=lambda each: each.deletion.due_at)  # type: ignore
             words = words[1:]
+        elif words and words[0] == "origin:external":
+            rows, words = [row(each) for each in IMPORTED], words[2:]
         rows = [each for each in rows if all(word in each.name for word in words)]
-        page = KeyRows(items=tuple(rows), offset=0, matching=len(rows), total=len(self.keys), version=40)
+        total = len(self.keys) + len(IMPORTED)
+        page = KeyRows(items=tuple(rows), offset=0, matching=len(rows), total=total, version=40)
         return web.json_response(body=msgspec.json.encode(page))
 
     async def _summary(self, request: web.Request) -> web.StreamResponse:
@@ -283,12 +399,30 @@ class Canned:
             )
         return web.json_response(body=msgspec.json.encode(EventPage(items=items, version=40)))
 
-    async def _actions(self, request: web.Request) -> web.StreamResponse:
-        names = ("enable", "disable", "schedule-deletion", "cancel-deletion", "reconcile")
-        verdicts = [
-            Verdict(action=each, allowed=each not in self.denied, why=self.denied.get(each, "")) for each in names
-        ]
-        return web.json_response(body=msgspec.json.encode(verdicts))
+    async def _about(self, item: Key, request: web.Request) -> web.StreamResponse:
+        denied, name = self.denied, item.metadata.name
+        names = ("enable", "disable", "schedule-deletion", "cancel-deletion", "rotate", "reconcile")
+        grant = Grant(
+            grant_id="g1",
+            key_arn=item.status.arn,
+            created_at=NOW,
+            issuing_account="arn:aws:iam::000000000000:root",
+            operations=(GrantOperation.DECRYPT, GrantOperation.DESCRIBEKEY),
+            grantee_principal="arn:aws:iam::000000000000:role/billing",
+        )
+        about = KeyAbout(
+            state=STATES.get(name, KeyState.ENABLED),
+            actions=tuple(Verdict(action=each, allowed=each not in denied, why=denied.get(each, "")) for each in names),
+            refused=REFUSED if name == "payments-old" else (),
+            grants=(grant,) if name == "payments-data" else (),
+            grants_more=False,
+            related=(),
+            last_use=LastUse(operation="Encrypt", at=NOW - timedelta(minutes=1)) if name == "payments-data" else None,
+        )
+        return web.json_response(body=msgspec.json.encode(about))
+
+    async def _audit(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(body=msgspec.json.encode(AuditPage(AUDIT, None)))
 
 
 async def _until_it_leaves(request: web.Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,15 @@ from tests.tui.canned import Canned, serving
 
 __all__ = ["new_server", "private_server", "pytest_runtest_makereport", "shared_server"]
 
+SPEC = "apiVersion: keystead/v1\nkind: Key\nmetadata: {name: payments-eu}\nspec: {}\n"
+
 
 @pytest.fixture
-def canned() -> Iterator[Canned]:
+def canned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Canned]:
+    """In a directory of its own, where there is a spec set ``quickstart``."""
+    monkeypatch.chdir(tmp_path)
     with serving() as canned:
+        canned.files = Path("quickstart")
+        canned.files.mkdir()
+        (canned.files / "keys.yaml").write_text(SPEC)
         yield canned

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, document, refusal
-from tests.tui.driving import SMALL, person_at
+from controlplane.clock import ManualClock
+from tests.harness import ROOT, Server, document, refusal
+from tests.tui.driving import MIDDLE, SMALL, person_at
+from tests.tui.timed import timed_server
 
 
 @pytest.fixture
@@ -293,3 +300,204 @@ async def test_help_alone_is_enough_to_cancel_a_deletion(shared_server: Server, 
         await person.press("u")
         await person.hears(f"The deletion of key {name} is cancelled")
         assert deletion(shared_server, name) is None
+
+
+# ---- in the last second ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of our own handlers, built in this process
+async def test_a_deletion_is_cancelled_with_one_second_left(tmp_path: Path) -> None:
+    """And the same deletion, not cancelled, is carried out: the second was the last one."""
+    clock = ManualClock()
+    with timed_server(tmp_path / "data", clock) as server:
+        server.apply("timed", [document("Key", "kept"), document("Key", "lost")])
+        for name in ("kept", "lost"):
+            server.ok("POST", f"/v1/keys/{name}/actions/schedule-deletion", {"windowDays": 7})
+        clock.advance(timedelta(days=7) - timedelta(seconds=1))
+        async with person_at(server.url, size=SMALL, clock=clock) as person:
+            await person.press("5")
+            await person.sees("› kept", "! 0m 01s", "2 pending")
+            await person.press("u")
+            await person.hears("The deletion of key kept is cancelled")
+            clock.advance(2)
+            await person.sees("lost", "due now", "1 pending")
+            await person.press("r" if "r reconcile" in person.text else "enter")
+            await person.sees("› lost ›")
+            await person.press("r")
+            await person.sees("destroyed or removed")
+            await person.press("escape")
+            await person.sees("No key is about to be deleted")
+        assert server.rest("GET", "/v1/keys/lost").status == 404
+        assert deletion(server, "kept") is None
+
+
+# ---- import ----------------------------------------------------------------------------------------------------------
+
+
+async def test_material_is_imported_step_by_step_and_the_way_can_be_left_and_taken_up(
+    shared_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving the wizard, and the program, in the middle; wrapping with the command that step 2 shows."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    monkeypatch.chdir(tmp_path)
+    shared_server.apply(name, [document("Key", name, origin="EXTERNAL", expiry={"validDays": 90})])
+    material = tmp_path / "key.bin"
+    material.write_bytes(os.urandom(32))
+
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("4", "slash")
+        await person.type(name)
+        await person.press("enter")
+        await person.sees(f"› {name}", "waits for material", "not begun")
+        await person.press("i")
+        await person.sees("1 Parameters ●", "Get parameters", "never reads material in clear")
+        await person.press("enter")
+        text = await person.sees("2 Wrap ●", "Fingerprint", "23h 59m", "openssl pkeyutl")
+        folder = f"{name}.import"
+        command = f"keystead import-material wrap --parameters {folder} --in key.bin --out {folder}/wrapped.bin"
+        assert command in " ".join(text.split())
+
+    wrap = [sys.executable, "-m", "controlplane", *command.split()[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(wrap, check=True, cwd=tmp_path, env=environment, capture_output=True)  # noqa: ASYNC221
+
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("colon")
+        await person.type(f"import {name}")
+        await person.press("enter")
+        await person.sees("3 Upload ●", "octets: the length is right")
+        await person.press("enter")
+        await person.sees("4 Expiry ●", "as the key declares: after 90 days")
+        await person.press("escape")
+        await person.sees("Its import")
+        await person.press("i")
+        await person.sees("4 Expiry ●")
+        await person.press("enter")
+        await person.sees("5 Review ●", "Nothing was uploaded yet", "after 90 days")
+        await person.press("enter")
+        await person.sees(f"✓ Imported into {name}. The key is ● Enabled")
+        await person.press("enter")
+        await person.sees("expires in 89d")
+    found = shared_server.ok("GET", f"/v1/keys/{name}")
+    assert found["status"]["materials"][0]["imported"]["state"] == "IMPORTED"
+    held = b"".join(path.read_bytes() for path in (tmp_path / f"{name}.import").iterdir())
+    assert material.read_bytes() not in held
+
+
+async def test_a_file_that_cannot_be_wrapped_material_is_told_before_it_is_sent(
+    shared_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    monkeypatch.chdir(tmp_path)
+    shared_server.apply(name, [document("Key", name, origin="EXTERNAL")])
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("colon")
+        await person.type(f"import {name}")
+        await person.press("enter")
+        await person.sees("Get parameters")
+        await person.press("enter")
+        await person.sees("2 Wrap ●")
+        await person.press("enter")
+        await person.sees("3 Upload ●", "there is no file")
+        (tmp_path / "plain.bin").write_bytes(os.urandom(32))
+        await person.press("ctrl+u")
+        await person.press(*["backspace"] * 60)
+        await person.type("plain.bin")
+        await person.sees("32 octets cannot be right", "makes 536 or more")
+        await person.press("tab", "tab", "enter")
+        await person.sees("3 Upload ●", "! 32 octets cannot be right")
+    assert shared_server.ok("GET", f"/v1/keys/{name}")["status"].get("materials", []) == []
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_plan_is_chosen_read_and_applied(shared_server: Server, tmp_path: Path) -> None:
+    directory = tmp_path / f"t-{uuid.uuid4().hex[:8]}"
+    directory.mkdir()
+    name = f"{directory.name}-key"
+    (directory / "keys.yaml").write_text(
+        f"apiVersion: keystead/v1\nkind: Key\nmetadata: {{name: {name}}}\nspec: {{aliases: [{name}]}}\n"
+    )
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("6")
+        await person.sees("A plan says what an apply of spec files would do")
+        await person.type(str(tmp_path))
+        await person.press("tab", "o")
+        await person.sees(f"{directory.name}/", "directory")
+        await person.press("enter")
+        await person.sees("keys.yaml", "spec file")
+        await person.press("t")
+        await person.sees(f"Plan for spec set {directory.name}:", f"# key {name} will be created", "a apply")
+        await person.press("a")
+        await person.sees("Apply exactly this plan?", "1 to create")
+        await person.press("enter")  # the focus is on Cancel
+        await person.sees_not("Apply exactly this plan?")
+        assert shared_server.rest("GET", f"/v1/keys/{name}").status == 404
+        await person.press("a", "tab", "enter")
+        await person.sees("Applied: 1 created.", f"The object of spec set {directory.name} is as declared.")
+        await person.press("r")
+        await person.sees("No changes.")
+    assert shared_server.ok("GET", f"/v1/keys/{name}")["metadata"]["specSet"] == directory.name
+
+
+async def test_a_mistake_in_a_file_is_told_with_its_line(shared_server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    file.write_text("apiVersion: keystead/v1\nkind: Key\nmetadata: {name: a}\nspec:\n  keySpek: RSA_2048\n")
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("6")
+        await person.sees("Files")
+        await person.type(str(file))
+        await person.press("enter")
+        await person.sees("keySpec", "1 problem found; nothing was changed.")
+        assert "keys.yaml:5" in person.text.replace("\n ", "")
+
+
+async def test_a_blocked_plan_cannot_be_applied_and_says_so(shared_server: Server, team: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(f"apiVersion: keystead/v1\nkind: Key\nmetadata: {{name: {team}-a}}\nspec: {{keySpec: HMAC_256}}\n")
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("6")
+        await person.sees("Files")
+        await person.type(str(file))
+        await person.press("enter")
+        await person.sees("is blocked", "(a apply…)")
+        await person.press("a")
+        await person.hears("something in it is blocked")
+
+
+# ---- audit -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_audit_tail_shows_what_happens_can_be_held_and_filtered(shared_server: Server, team: str) -> None:
+    kms = shared_server.kms()
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("7", "slash")
+        await person.type(f"key:{team}-a op:Encrypt")
+        await person.press("enter")
+        await person.sees("No record matches")
+        kms.encrypt(KeyId=f"alias/{team}/a", Plaintext=b"x")
+        await person.sees("Encrypt", "✓ allowed", "● tail")
+        await person.press("space")
+        await person.sees("‖ held, +0 below")
+        kms.encrypt(KeyId=f"alias/{team}/a", Plaintext=b"x")
+        await person.sees("‖ held, +1 below")
+        await person.press("enter")
+        await person.sees("Record ", '"operation": "Encrypt"', '"principal"')
+        await person.press("escape", "space")
+        await person.until(lambda: person.text.count("✓ allowed") == 2, "both are shown")
+        await person.press("v")
+        await person.sees("The journal is whole")
+
+
+async def test_a_key_is_rotated(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"keys /{team}-a")
+        await person.press("enter")
+        await person.sees("1 of ", "R rotate")
+        await person.press("R")
+        await person.hears("gets new material")
+        await person.until(
+            lambda: len(shared_server.ok("GET", f"/v1/keys/{team}-a")["status"]["materials"]) == 2, "there are two"
+        )

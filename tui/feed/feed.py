@@ -28,7 +28,7 @@ from controlplane.errors import KeysteadError, Unauthenticated
 from controlplane.schema.browse import Access
 from controlplane.schema.plans import ServerInfo
 from tui.feed.messages import Answer, Link, LinkChanged, Outcome, Progressed, Standing, Trouble
-from tui.feed.orders import Order, carry_out
+from tui.feed.orders import FindImport, Order, carry_out
 from tui.feed.questions import Question, ask, concerns
 
 COALESCE_SECONDS: Final = 0.25
@@ -112,7 +112,7 @@ class Feed:
     async def _carry_out(self, asker: MessagePump, orders: tuple[Order, ...]) -> Any:
         for order in orders:
             try:
-                if self._client is None or not self.link.live:
+                if self._client is None or not (self.link.live or isinstance(order, FindImport)):
                     raise Unreachable("the server is not connected, so nothing was sent; try again when it is back")
                 async for value, done in carry_out(self._client, order):
                     asker.post_message(Outcome(order, value) if done else Progressed(order, value))

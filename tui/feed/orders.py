@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hashlib
+import io
+import os
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
+from controlplane import importfiles
 from controlplane.client import Client
-from controlplane.errors import InvalidInput
+from controlplane.errors import InvalidInput, InvalidSpec
+from controlplane.schema.conditions import Reason
 from controlplane.schema.documents import declare
+from controlplane.schema.imports import (
+    Import,
+    ImportedNow,
+    ImportParameters,
+    ImportType,
+    WrappingAlgorithm,
+    WrappingSpec,
+)
 from controlplane.schema.keys import Management
 from controlplane.schema.meta import AnyObject, Kind
+from controlplane.schema.plans import Applied, Plan, Progress
+from controlplane.specfiles import default_spec_set, load_or_raise, placed
+
+APPLY_SECONDS: Final = 300.0
+FIRST_POLL_SECONDS: Final = 0.25
+LAST_POLL_SECONDS: Final = 2.0
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -36,7 +59,66 @@ class Edit(_Order, frozen=True):
     """What was done, for the person who did it: ``is paused``."""
 
 
-Order = KeyOrder | Edit
+class MakePlan(_Order, frozen=True):
+    """What an apply of the spec files at ``path`` would do. Comes to a :class:`~controlplane.schema.plans.Plan`."""
+
+    path: str
+    spec_set: str | None = None
+
+
+class ApplyPlan(_Order, frozen=True):
+    """Write exactly this plan, then tell how far the server is until everything is as declared."""
+
+    plan_id: str
+    spec_set: str
+
+
+class FindImport(_Order, frozen=True):
+    """What is in the folder of an import: parameters, wrapped material. Comes to :class:`ImportFiles`."""
+
+    name: str
+    directory: str
+    wrapped: str = ""
+
+
+class GetParameters(_Order, frozen=True):
+    """Ask for import parameters and keep them in a new folder. Comes to :class:`ImportFiles`."""
+
+    name: str
+    spec: WrappingSpec
+    algorithm: WrappingAlgorithm
+    directory: str
+
+
+class Upload(_Order, frozen=True):
+    """Upload wrapped material. ``valid_days`` None: the expiry that the key declares holds, or none."""
+
+    name: str
+    directory: str
+    wrapped: str
+    valid_days: int | None = None
+    new: bool = False
+    """Material that the next rotation makes current, beside what the key has."""
+    description: str = ""
+
+
+class VerifyAudit(_Order, frozen=True):
+    """Have the server check its audit journal. Comes to a :class:`~controlplane.audit.records.VerifyResult`."""
+
+
+Order = KeyOrder | Edit | MakePlan | ApplyPlan | FindImport | GetParameters | Upload | VerifyAudit
+
+
+class ImportFiles(msgspec.Struct, frozen=True):
+    """What is on this machine of an import. ``wrong`` says why the parameters cannot be used."""
+
+    directory: str
+    parameters: ImportParameters | None = None
+    fingerprint: str = ""
+    """SHA-256 of the wrapping key in DER, in pairs of hex digits."""
+    wrapped: str = ""
+    wrapped_octets: int | None = None
+    wrong: str = ""
 
 
 async def carry_out(client: Client, order: Order) -> AsyncIterator[tuple[Any, bool]]:
@@ -46,6 +128,19 @@ async def carry_out(client: Client, order: Order) -> AsyncIterator[tuple[Any, bo
             yield await _act(client, order), True
         case Edit():
             yield await _edit(client, order), True
+        case MakePlan():
+            yield await _plan(client, order), True
+        case ApplyPlan():
+            async for step in _apply(client, order):
+                yield step
+        case FindImport():
+            yield await asyncio.to_thread(_find_import, order.directory, order.wrapped), True
+        case GetParameters():
+            yield await _parameters(client, order), True
+        case Upload():
+            yield await _upload(client, order), True
+        case VerifyAudit():
+            yield await client.verify_audit(), True
 
 
 async def _act(client: Client, order: KeyOrder) -> AnyObject:
@@ -58,8 +153,12 @@ async def _act(client: Client, order: KeyOrder) -> AnyObject:
             return await client.schedule_deletion(order.name, order.window_days)
         case "cancel-deletion":
             return await client.cancel_deletion(order.name)
+        case "rotate":
+            return await client.rotate(order.name)
         case "reconcile":
             return await client.reconcile(order.name)
+        case "delete-material":
+            return await client.delete_material(order.name)
     raise InvalidInput(f"there is no action {order.action}")
 
 
@@ -69,3 +168,87 @@ async def _edit(client: Client, order: Edit) -> AnyObject:
     changes = {name: Management(value) if name == "management" else value for name, value in order.changes.items()}
     spec = msgspec.structs.replace(present.spec, **changes)
     return await client.put(declare(present.metadata.name, spec), version=present.metadata.resource_version)
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
+async def _plan(client: Client, order: MakePlan) -> Plan:
+    paths = [_path(order.path)]
+    loaded = await asyncio.to_thread(load_or_raise, paths, stdin=io.BytesIO())
+    try:
+        return await client.plan(order.spec_set or default_spec_set(paths), loaded.documents)
+    except InvalidSpec as error:
+        raise InvalidSpec([placed(problem, loaded) for problem in error.problems]) from None
+
+
+async def _apply(client: Client, order: ApplyPlan) -> AsyncIterator[tuple[Applied | Progress, bool]]:
+    yield await client.apply(order.plan_id), False
+    pause, waited = FIRST_POLL_SECONDS, 0.0
+    while True:
+        progress = await client.progress(order.spec_set)
+        paused = sum(problem.reason == Reason.PAUSED for problem in progress.problems)
+        if progress.pending <= paused or waited > APPLY_SECONDS:
+            yield progress, True
+            return
+        yield progress, False
+        await asyncio.sleep(pause)
+        waited += pause
+        pause = min(pause * 1.3, LAST_POLL_SECONDS)
+
+
+# ---- imports ---------------------------------------------------------------------------------------------------------
+
+
+def _find_import(directory: str, wrapped: str) -> ImportFiles:
+    folder = _path(directory)
+    file = _path(wrapped) if wrapped else folder / importfiles.WRAPPED_FILE
+    found = ImportFiles(directory, wrapped=str(file))
+    with contextlib.suppress(OSError):
+        found = msgspec.structs.replace(found, wrapped_octets=file.stat().st_size)
+    if not (folder / importfiles.PARAMETERS_FILE).exists():
+        return found
+    try:
+        parameters = importfiles.read_parameters(folder)
+    except InvalidInput as error:
+        return msgspec.structs.replace(found, wrong=error.message)
+    return msgspec.structs.replace(found, parameters=parameters, fingerprint=_fingerprint(parameters))
+
+
+async def _parameters(client: Client, order: GetParameters) -> ImportFiles:
+    folder = _path(order.directory)
+    await asyncio.to_thread(importfiles.new_directory, folder)
+    made = await client.import_parameters(order.name, order.spec, order.algorithm)
+    await asyncio.to_thread(importfiles.save_parameters, folder, made)
+    return await asyncio.to_thread(_find_import, order.directory, "")
+
+
+async def _upload(client: Client, order: Upload) -> ImportedNow:
+    folder = _path(order.directory)
+    given = await asyncio.to_thread(importfiles.read_parameters, folder)
+    if given.key_name != order.name:
+        raise InvalidInput(f"the parameters in {folder} are for key {given.key_name}, not for {order.name}")
+    wrapped = await asyncio.to_thread(importfiles.read, _path(order.wrapped), importfiles.MAX_WRAPPED)
+    valid_to = None
+    if order.valid_days is not None:
+        now = (await client.server()).time  # the server's clock decides about expiry
+        valid_to = now.replace(microsecond=0) + timedelta(days=order.valid_days)
+    body = Import(
+        import_token=given.import_token,
+        encrypted_key_material=wrapped,
+        valid_to=valid_to,
+        import_type=ImportType.NEW_KEY_MATERIAL if order.new else None,
+        description=order.description or None,
+        wrapped_at=await asyncio.to_thread(importfiles.wrapped_at, folder, wrapped),
+    )
+    return await client.import_material(order.name, body)
+
+
+def _fingerprint(parameters: ImportParameters) -> str:
+    digest = hashlib.sha256(parameters.public_key).hexdigest()
+    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def _path(text: str) -> Path:
+    """What a person typed, ``~`` included."""
+    return Path(os.path.expanduser(text.strip()))  # noqa: PTH111 - no I/O but the home directory's name

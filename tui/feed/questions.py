@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from controlplane.client import Change, Client
+from controlplane.client import Client
+from controlplane.client.api import EVERYTHING, AuditFilter, Change
 from controlplane.errors import NotFound
-from controlplane.schema.browse import KeySort, Summary, Verdict
+from controlplane.schema.browse import KeyAbout, KeySort, Summary, Verdict
 from controlplane.schema.events import Event
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, KeyStore, Kind
+from controlplane.specfiles import FORMATS
 
 WINDOW: Final = 200
 """Rows of a list that are held at once."""
@@ -66,7 +71,34 @@ class OneObject(_Question, frozen=True):
         return 10.0
 
 
-Question = KeyList | ObjectList | Overview | OneObject
+class ImportOf(_Question, frozen=True):
+    """How far the import of a key is. Answered with :class:`~controlplane.schema.imports.ImportReport` or ``Gone``."""
+
+    name: str
+
+    @property
+    def every(self) -> float | None:
+        return 10.0
+
+
+class AuditTail(_Question, frozen=True):
+    """The newest records of the audit journal. Answered with :class:`~controlplane.audit.records.AuditPage`."""
+
+    wanted: AuditFilter = EVERYTHING
+    limit: int = 200
+
+    @property
+    def every(self) -> float | None:
+        return 2.0
+
+
+class Entries(_Question, frozen=True):
+    """What may be planned in a directory of this machine. Answered with :class:`DirectoryEntries`."""
+
+    directory: str
+
+
+Question = KeyList | ObjectList | Overview | OneObject | ImportOf | AuditTail | Entries
 
 
 class Objects(msgspec.Struct, frozen=True):
@@ -84,15 +116,28 @@ class Glance(msgspec.Struct, frozen=True):
 
 
 class Detail(msgspec.Struct, frozen=True):
-    """One object with what goes with it; the last three are of a key only, events newest first."""
+    """One object with what goes with it, events newest first; ``about`` is of a key only."""
 
     item: AnyObject
     events: tuple[Event, ...] = ()
-    refused: tuple[RefusedUse, ...] = ()
-    actions: tuple[Verdict, ...] = ()
+    about: KeyAbout | None = None
+
+    @property
+    def refused(self) -> tuple[RefusedUse, ...]:
+        return self.about.refused if self.about is not None else ()
 
     def verdict(self, action: str) -> Verdict | None:
-        return next((each for each in self.actions if each.action == action), None)
+        actions = self.about.actions if self.about is not None else ()
+        return next((each for each in actions if each.action == action), None)
+
+
+class DirectoryEntries(msgspec.Struct, frozen=True):
+    """Directories and spec files in it, by name, directories first. ``wrong`` says why it cannot be read."""
+
+    directory: str
+    directories: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    wrong: str = ""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -122,16 +167,33 @@ async def ask(client: Client, question: Question) -> object:
             return Glance(summary, tuple(store for store in stores.items if isinstance(store, KeyStore)))
         case OneObject(kind=kind, name=name):
             return await _detail(client, kind, name)
+        case ImportOf(name=name):
+            try:
+                return await client.import_report(name)
+            except NotFound as error:
+                return Gone(error.message)
+        case AuditTail(wanted=wanted, limit=limit):
+            return await client.audit_page(wanted, limit=limit)
+        case Entries(directory=directory):
+            return await asyncio.to_thread(_entries, directory)
+
+
+def _entries(directory: str) -> DirectoryEntries:
+    try:
+        with os.scandir(directory) as found:
+            shown = sorted((each for each in found if not each.name.startswith(".")), key=lambda each: each.name)
+            directories = tuple(each.name for each in shown if each.is_dir())
+            files = tuple(each.name for each in shown if each.is_file() and Path(each.name).suffix in FORMATS)
+    except OSError as error:
+        return DirectoryEntries(directory, wrong=f"{directory} cannot be read: {error.strerror}")
+    return DirectoryEntries(directory, directories, files)
 
 
 async def _detail(client: Client, kind: Kind, name: str) -> Detail | Gone:
     try:
         item = await client.get(kind, name)
         events = tuple(reversed((await client.events(uid=item.metadata.uid)).items))
-        if kind is not Kind.KEY:
-            return Detail(item, events)
-        plain = item.metadata.name
-        return Detail(item, events, tuple(await client.refused_uses(plain)), tuple(await client.key_actions(plain)))
+        return Detail(item, events, await client.key_about(item.metadata.name) if kind is Kind.KEY else None)
     except NotFound as error:
         return Gone(error.message)
 
@@ -145,6 +207,10 @@ def concerns(question: Question, changes: Sequence[Change]) -> bool:
             return any(change.kind is not Kind.PRINCIPAL for change in changes)  # keys are counted there
         case ObjectList(kind=kind):
             return any(change.kind is kind for change in changes)
+        case ImportOf(name=name):
+            return any(change.kind is Kind.KEY and change.name == name for change in changes)
+        case AuditTail() | Entries():
+            return False
         case OneObject(kind=kind):
             # By kind: a key's state hangs on its key store, and the object may be asked for by alias.
             return any(change.kind in (kind, Kind.KEY_STORE) for change in changes)

@@ -6,7 +6,7 @@ A screen offers actions by their ids and does each in a method ``do_<id>``; :met
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 from textual.app import ComposeResult
@@ -37,7 +37,7 @@ YES = Verdict()
 HIDDEN = Verdict(allowed=False, hidden=True)
 
 
-class Framed(Screen[None]):
+class Framed(Screen[Any]):
     """Base of the screens; see the module."""
 
     section: ClassVar[str] = ""

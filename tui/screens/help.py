@@ -22,6 +22,8 @@ from tui.widgets.lines import Lines
 
 TASKS: Final = (
     ("Cancel a deletion", "5 (Deletions), choose the key with the arrows, u. It is disabled then: x enables it."),
+    ("Import a key's material", "4 (Imports), choose the key, i, then continue step by step. tab reaches the buttons."),
+    ("Apply spec files", "6 (Plans), type their path, enter; read the plan; a applies it."),
     ("Find a key", "2 (Keys), / and a part of its name, alias or description."),
     ("Stop a key from being used", "2 (Keys), choose it, x. x again lets it be used."),
     ("Delete a key", "2 (Keys), choose it, ctrl+d, type its alias. It waits 7 to 30 days and can be kept."),

@@ -6,20 +6,19 @@ A screen says which keys (:meth:`KeyActions.subjects`) and what the server says 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from controlplane.report import shown_state
+from controlplane.report import Line, Style, shown_state
 from controlplane.schema.browse import KeyRow
-from controlplane.schema.keys import KeyState, Management
+from controlplane.schema.keys import KeyState, Management, Origin
 from controlplane.schema.meta import Key, Kind
 from tui.actions import KEY, LOOK, Action
 from tui.feed.orders import Edit, KeyOrder
 from tui.feed.questions import Detail
 from tui.screens.base import HIDDEN, YES, Framed, Verdict
-from tui.screens.dialogs import DescriptionDialog, ScheduleDialog, TagsDialog
+from tui.screens.dialogs import ConfirmDialog, DescriptionDialog, ScheduleDialog, TagsDialog
 
 GOING: Final = (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION)
 
@@ -32,16 +31,28 @@ class Subject(msgspec.Struct, frozen=True):
     paused: bool
     protected: bool
     aliases: tuple[str, ...]
-    used_at: datetime | None = None
+    external: bool
+    """Its material is brought by somebody."""
+    material: bool
+    """Some of it is here."""
 
 
 def subject_of_row(row: KeyRow) -> Subject:
-    return Subject(row.name, row.state, row.paused, row.protected, row.aliases)
+    external = row.origin is Origin.EXTERNAL
+    material = row.state not in (KeyState.PENDING_IMPORT, KeyState.CREATING)
+    return Subject(row.name, row.state, row.paused, row.protected, row.aliases, external, material)
 
 
 def subject_of_key(key: Key) -> Subject:
-    paused = key.spec.management is Management.PAUSED
-    return Subject(key.metadata.name, KeyState(shown_state(key)), paused, key.spec.deletion.protect, key.spec.aliases)
+    return Subject(
+        key.metadata.name,
+        KeyState(shown_state(key)),
+        key.spec.management is Management.PAUSED,
+        key.spec.deletion.protect,
+        key.spec.aliases,
+        key.spec.origin is Origin.EXTERNAL,
+        any(each.present for each in key.status.materials),
+    )
 
 
 class KeyActions(Framed):
@@ -64,7 +75,11 @@ class KeyActions(Framed):
         first = subjects[0]
         if action.id == "cancel" and first.state not in GOING:
             return HIDDEN
-        if action.id in ("delete", "toggle") and first.state in GOING:
+        if action.id in ("delete", "toggle", "import", "rotate") and first.state in GOING:
+            return HIDDEN
+        if action.id in ("import", "empty") and not first.external:
+            return HIDDEN
+        if action.id == "empty" and not first.material:
             return HIDDEN
         if action.id == "delete" and first.protected:
             return Verdict(False, f"{first.name} is protected; lift deletion.protect in an apply of its own first")
@@ -119,6 +134,26 @@ class KeyActions(Framed):
         self.order(
             *(KeyOrder("cancel-deletion", subject.name) for subject in self.subjects() if subject.state in GOING)
         )
+
+    def do_rotate(self) -> None:
+        self.order(*(KeyOrder("rotate", subject.name) for subject in self.subjects()[:1]))
+
+    def do_import(self) -> None:
+        for subject in self.subjects()[:1]:
+            self.host.open_import(subject.name)
+
+    def do_empty(self) -> None:
+        name = self.subjects()[0].name
+        lines = [
+            Line("Its imported material is destroyed in every copy, at once."),
+            Line("The key waits then. Only the same material makes it usable again: do you have it?", Style.WARNING),
+        ]
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.order(KeyOrder("delete-material", name))
+
+        self.host.push_screen(ConfirmDialog(f"Delete the material of {name}", lines, "Delete material"), decided)
 
     def do_pause(self) -> None:
         orders = []

@@ -26,6 +26,12 @@ from tui.widgets.lines import Lines
 from tui.widgets.table import Column, Row, Table
 
 STORE: Final = ("connect", "disconnect")
+NOUNS: Final = {
+    Kind.KEY: "keys",
+    Kind.KEY_STORE: "key stores",
+    Kind.PRINCIPAL: "principals",
+    Kind.XKS_PROXY: "XKS proxies",
+}
 
 
 class ObjectsScreen(Framed):
@@ -33,6 +39,11 @@ class ObjectsScreen(Framed):
 
     kind: ClassVar[Kind]
     noun: ClassVar[str]
+
+    @property
+    def nouns(self) -> str:
+        return NOUNS[self.kind]
+
     columns: ClassVar[tuple[Column, ...]]
 
     def __init__(self) -> None:
@@ -43,7 +54,7 @@ class ObjectsScreen(Framed):
 
     def body(self) -> Iterable[Widget]:
         table = Table(self.columns, id="objects")
-        table.notice(Line(f"Reading {self.noun}s…", Style.MUTED))
+        table.notice(Line(f"Reading {self.nouns}…", Style.MUTED))
         yield table
         yield Lines(id="pane", classes="pane")
 
@@ -52,13 +63,13 @@ class ObjectsScreen(Framed):
         return self.query_one("#objects", Table)
 
     def crumbs(self) -> tuple[str, str]:
-        where = f" {self.noun}s{f'  /{self.filter}' if self.filter else ''}"
+        where = f" {self.nouns}{f'  /{self.filter}' if self.filter else ''}"
         if self.objects is None:
             return where, ""
         total, shown = len(self.objects.items), len(self.table.rows)
         count = f"{shown:,} of {total:,}" if self.filter else f"{total:,}"
         more = " and more" if self.objects.more else ""
-        return where, f"{count} {self.noun}{'' if total == 1 else 's'}{more}"
+        return where, f"{count} {self.noun if total == 1 else self.nouns}{more}"
 
     def ask(self) -> None:
         self.watch_question(ObjectList(self.kind))
@@ -75,7 +86,7 @@ class ObjectsScreen(Framed):
 
     def failed(self, message: Trouble) -> None:
         if message.slot == "" and self.objects is None:
-            lines = [Line(f"The {self.noun}s could not be read.", Style.WARNING), Line(message.error.message)]
+            lines = [Line(f"The {self.nouns} could not be read.", Style.WARNING), Line(message.error.message)]
             self.table.notice(*lines)
 
     def _show_rows(self) -> None:
@@ -310,6 +321,33 @@ class PrincipalsScreen(ObjectsScreen):
         )
 
 
+class ProxiesScreen(ObjectsScreen):
+    """XKS proxies: where keys of this server serve as external keys of another KMS."""
+
+    section = "proxies"
+    kind = Kind.XKS_PROXY
+    noun = "XKS proxy"
+    about = (
+        "XKS proxies: keys of this server as external keys of another KMS. They are declared in files and applied.",
+    )
+    OFFERS: ClassVar[tuple[str, ...]] = ("open", *LOOK, "filter", "wide")
+    columns = (
+        Column("NAME", "name", most=40, least=12),
+        Column("AGE", "age", keep=2, right=True),
+        Column("CONDITION", "condition", keep=1, least=20),
+    )
+
+    def row(self, item: AnyObject, now: datetime) -> Row:
+        return Row(
+            item.metadata.name,
+            (
+                (item.metadata.name, Style.PLAIN),
+                (age(item.metadata.created_at, now), Style.MUTED),
+                words.condition(shown_condition(item)),
+            ),
+        )
+
+
 class ObjectScreen(KeyActions):
     """One object: ``describe``, ``yaml`` or ``events``, as text to scroll through; actions work on it."""
 
@@ -328,7 +366,7 @@ class ObjectScreen(KeyActions):
         yield Lines([Line("Reading…", Style.MUTED)], id="object")
 
     def crumbs(self) -> tuple[str, str]:
-        noun = {Kind.KEY: "keys", Kind.KEY_STORE: "key stores", Kind.PRINCIPAL: "principals"}[self.kind]
+        noun = NOUNS[self.kind]
         return f" {noun} › {self.object_name} › {self.view}", "destroyed or removed" if self.gone else "esc goes back"
 
     def ask(self) -> None:

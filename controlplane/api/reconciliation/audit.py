@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -14,14 +15,16 @@ from controlplane.api.reconciliation.documented import REFUSALS
 from controlplane.api.reconciliation.lookup import keys_named
 from controlplane.api.services import Services
 from controlplane.audit.reading import Query
-from controlplane.audit.records import AuditPage, Decision
+from controlplane.audit.records import AuditPage, Decision, VerifyResult
 from controlplane.domain.names import principal_arn
-from controlplane.errors import InvalidInput
+from controlplane.errors import InvalidInput, LimitExceeded
 from controlplane.schema.principals import PrincipalType
 from controlplane.usage import perform
 
 ApiRequest = Request[Caller, Any, Any]
 
+_CHECKING: Final = threading.Lock()
+"""A check reads every file, so one at a time."""
 READ_AUDIT: Final = "keystead:ReadAudit"
 """A permission of its own: the journal shows every principal's requests and encryption contexts."""
 
@@ -69,6 +72,25 @@ class AuditController(Controller):
             )
 
         return await services.usage.on_account(perform.Request(request.user, "ListAudit", action=READ_AUDIT), work)
+
+    @get("/audit/verification", operation_id="VerifyAudit", responses=REFUSALS)
+    async def verification(self, request: ApiRequest, services: Services) -> VerifyResult:
+        """What a check of the journal's files finds, by this server about itself: it tells of damage, not of a server
+        that lies. ``keystead audit verify`` reads the files without it."""
+
+        async def work() -> VerifyResult:
+            return await asyncio.to_thread(_verified, services)
+
+        return await services.usage.on_account(perform.Request(request.user, "VerifyAudit", action=READ_AUDIT), work)
+
+
+def _verified(services: Services) -> VerifyResult:
+    if not _CHECKING.acquire(blocking=False):
+        raise LimitExceeded("the journal is being checked already; try again in a moment")
+    try:
+        return services.trail.verify()
+    finally:
+        _CHECKING.release()
 
 
 def _resources(services: Services, text: str) -> tuple[str, ...]:

@@ -906,6 +906,8 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "GetProgress": "GET /v1/spec-sets/{spec_set}/progress",
         "ListAudit": "GET /v1/audit",
         "GetDrift": "GET /v1/drift",
+        "VerifyAudit": "GET /v1/audit/verification",
+        "GetXksConfiguration": "GET /v1/{plural}/{name}/configuration",
         "GetServer": "GET /v1/server",
         "ListEvents": "GET /v1/events",
         "IssueImportParameters": "POST /v1/{plural}/{name}/import/parameters",
