@@ -43,10 +43,10 @@ class SoftToken:
 
     module = SOFTHSM
 
-    def __init__(self, directory: Path, label: str = "keystead", *, pin: str | None = PIN) -> None:
+    def __init__(self, directory: Path, label: str = "keystead", *, user: bool = True) -> None:
+        """``user``: whether its user has a PIN yet."""
         self.directory = directory
         self.label = label
-        self.pin = pin
         self.tokens = directory / "tokens"
         self.tokens.mkdir(parents=True, exist_ok=True)
         self.configuration = directory / "softhsm2.conf"
@@ -54,8 +54,16 @@ class SoftToken:
             f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
         )
         present = set(self.tokens.iterdir())
-        run("softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", SO_PIN, "--pin", pin or "x" * 8,
-            environment=self.environment)  # fmt: skip
+        if user:
+            pins = ("--so-pin", SO_PIN, "--pin", PIN)
+            run("softhsm2-util", "--init-token", "--free", "--label", label, *pins, environment=self.environment)
+        else:
+            # It makes a token for whoever has the security officer's PIN, and no user.
+            free = ("--module", need(self.module), "--slot-index", "0")
+            run(
+                *("pkcs11-tool", *free, "--init-token", "--label", label, "--so-pin", SO_PIN),
+                environment=self.environment,
+            )
         (self.place,) = set(self.tokens.iterdir()) - present
 
     @property

@@ -225,9 +225,7 @@ class Cluster:
         if len(self._members) == 1:
             return await call(self._members[0].pool)
         failure: Exception | None = None
-        for member in self._in_turn(await self._who_holds(label)):
-            if not member.active:
-                continue
+        for member in _at_least_twice([each for each in self._in_turn(await self._who_holds(label)) if each.active]):
             try:
                 return await call(member.pool)
             except MaterialNotFound as error:
@@ -382,6 +380,11 @@ class Cluster:
             yield label
         finally:
             await self._ask(self._active, lambda each: each.pool.destroy(label))
+
+
+def _at_least_twice(members: list[ClusterMember]) -> list[ClusterMember]:
+    """Whom to try one after the other; the one that there is, twice, if it is alone now."""
+    return members * 2 if len(members) == 1 else members
 
 
 def _error(answers: Answers[T]) -> Exception:

@@ -189,6 +189,12 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(pool: WorkerPool, tmp_
     await until(lambda: not alive(hung), "the hung process is gone")
 
 
+async def test_a_short_call_behind_a_long_one_has_its_own_time(pool: WorkerPool) -> None:
+    assert await pool.call("echo", 1, seconds=3600) == 1
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.3 seconds"):
+        await pool.call("hang", seconds=0.3, repeat=False)
+
+
 async def test_calls_behind_one_that_hangs_are_answered_and_none_is_done_twice(
     pool: WorkerPool, tmp_path: Path
 ) -> None:

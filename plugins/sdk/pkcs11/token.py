@@ -445,7 +445,7 @@ def _is_safe(facts: dict[str, Any]) -> bool:
 def _name(key: Any) -> tuple[str, str, str]:
     try:
         label = str(key[Attribute.LABEL])
-    except (PKCS11Error, ValueError):  # a label of others need not be text
+    except (pkcs11.AttributeTypeInvalid, ValueError):  # others need not label their keys, nor with text
         label = ""
     facts = _facts(key)
     return label, facts["id"], f"{facts['type']}-{facts['bits']}"

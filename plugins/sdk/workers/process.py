@@ -51,7 +51,7 @@ class Worker(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._frames = wire.Frames()
         self._jobs: deque[Job] = deque()
-        self._head_since = 0.0
+        self._head_until = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,9 +108,7 @@ class Worker(asyncio.Protocol):
         assert self._transport is not None
         self._jobs.append(job)
         if len(self._jobs) == 1:
-            self._head_since = self._loop.time()
-            if self._watch is None:
-                self._watch = self._loop.call_later(job.seconds, self._look)
+            self._begin_head()
         self._transport.write(job.octets)
 
     def kill(self) -> None:
@@ -197,21 +195,29 @@ class Worker(asyncio.Protocol):
         if not self._jobs or self._jobs[0].number != number:
             raise wire.BrokenFrame("an answer to another request than the first")
         job = self._jobs.popleft()
-        self._head_since = self._loop.time()
+        if self._jobs:
+            self._begin_head()
         self.leaving = Status(status) is Status.REPLACE
         self._owner.answered(self, job, Status(status), answer)
+
+    def _begin_head(self) -> None:
+        """The first request is at work now. One timer serves many: it is moved only to come earlier."""
+        self._head_until = self._loop.time() + self._jobs[0].seconds
+        if self._watch is None or self._watch.when() > self._head_until:
+            if self._watch is not None:
+                self._watch.cancel()
+            self._watch = self._loop.call_at(self._head_until, self._look)
 
     def _look(self) -> None:
         """Kill the process if the request at work takes too long; else look again when it would."""
         self._watch = None
         if not self._jobs:
             return
-        left = self._head_since + self._jobs[0].seconds - self._loop.time()
-        if left <= 0:
+        if self._head_until <= self._loop.time():
             self.hung = True
             self.kill()
         else:
-            self._watch = self._loop.call_later(left, self._look)
+            self._watch = self._loop.call_at(self._head_until, self._look)
 
     def _reap(self) -> None:
         if self._reaping is None:
