@@ -69,7 +69,7 @@ class Settings(_Section, frozen=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Server processes that share the port. Each takes a core; the database and the audit journal are shared."""
     cached_keys: Annotated[int, msgspec.Meta(ge=1)] = 100_000
-    """Keys that each process keeps ready in memory, about 3.5 KB for each that is used; others are read when used."""
+    """Keys that each process keeps ready in memory, about 5 KB for each that is used; others are read when used."""
     tls: Tls | None = None
     standard: dict[str, Any] = {}
     """Options of the key store ``standard``, the root key provider among them."""

@@ -168,8 +168,9 @@ def key_state(key: Key, connection: ConnectionState) -> KeyState:
         return KeyState.PENDING_REPLICA_DELETION if waits else KeyState.PENDING_DELETION
     if key.status.current is None:
         return KeyState.PENDING_IMPORT if key.spec.origin is Origin.EXTERNAL else KeyState.CREATING
-    if not all(present.present for present in key.status.materials):
-        return KeyState.PENDING_IMPORT  # every material that ever encrypted has to be here (ImportKeyMaterial)
+    for material in key.status.materials:
+        if not material.present:
+            return KeyState.PENDING_IMPORT  # every material that ever encrypted has to be here (ImportKeyMaterial)
     if connection is not ConnectionState.CONNECTED and key.spec.origin not in (Origin.AWS_KMS, Origin.EXTERNAL):
         return KeyState.UNAVAILABLE
     return KeyState.ENABLED if key.spec.enabled else KeyState.DISABLED

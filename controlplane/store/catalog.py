@@ -45,7 +45,8 @@ class KeyRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Bounded(Generic[K, V]):
-    """A small LRU map."""
+    """A map that forgets what was not used for longest. While it is less than half full it does not keep the order:
+    nothing is forgotten soon, and moving an entry touches its neighbours, which are nowhere near in memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -53,7 +54,7 @@ class Bounded(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         value = self._entries.get(key)
-        if value is not None:
+        if value is not None and 2 * len(self._entries) > self._limit:
             self._entries.move_to_end(key)
         return value
 

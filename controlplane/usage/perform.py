@@ -133,6 +133,7 @@ class Usage:
         for request, record, reason in zip((source, destination), (first, second), reasons, strict=True):
             await self._allowed(request, record.arn, started, reason)
             self.rates.count(allowed=True)
+            self.last_uses.note(record.key.metadata.uid, request.operation, request.caller.request_id)
         return answer
 
     async def on_account(self, request: Request, work: Callable[[], Awaitable[T]], resource: str = "*") -> T:

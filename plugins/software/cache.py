@@ -1,8 +1,9 @@
 """Opened material in memory, so that a use costs no unwrapping. Called by ``plugin``, from the event loop only.
 
-Guarantees: never more than ``size`` entries, the least recently used goes first; an entry answers only for the ARN,
-material id and key spec that its token was opened for, as the token itself would; forgetting a material drops it
-under every token it was opened from.
+Guarantees: never more than ``size`` entries; the one that was not used for longest goes first, as far as the order is
+kept: while less than half full it is not, because moving an entry costs more than it can save. An entry answers only
+for the ARN, material id and key spec that its token was opened for, as the token itself would; forgetting a material
+drops it under every token it was opened from.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class MaterialCache:
             or opened_for.name != ref.name
         ):
             return None
-        self._entries.move_to_end(ref.token)  # type: ignore[arg-type]
+        if 2 * len(self._entries) > self._size:
+            self._entries.move_to_end(ref.token)  # type: ignore[arg-type]
         return material
 
     def put(self, ref: MaterialRef, material: OpenMaterial) -> None:

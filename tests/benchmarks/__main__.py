@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from tests.benchmarks import figures, fleet, kms, machine, reconcile, steps, validate
+from tests.benchmarks import figures, fleet, kms, machine, manykeys, processes, reconcile, steps, validate
 from tests.benchmarks.figures import Figure
 
-NAMES = ("kms", "steps", "validate", "fleet", "reconcile")
+NAMES = ("kms", "steps", "manykeys", "processes", "validate", "fleet", "reconcile")
 
 
 def main() -> int:
@@ -36,6 +36,8 @@ def main() -> int:
     benchmarks: dict[str, Callable[[], list[Figure]]] = {
         "kms": partial(kms.run, quick=asked.quick, moto=asked.moto),
         "steps": partial(steps.run, quick=asked.quick),
+        "manykeys": partial(manykeys.run, quick=asked.quick),
+        "processes": partial(processes.run, quick=asked.quick),
         "validate": partial(validate.run, keys=keys),
         "fleet": partial(fleet.run, keys=keys),
         "reconcile": partial(reconcile.run, keys=keys),

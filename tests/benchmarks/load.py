@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,13 @@ def run(
     seconds: float,
     warm: float = 0.3,
     core: int | None = None,
+    cores: Collection[int] | None = None,
 ) -> Result:
     """One round in a process of its own. Raises ``RuntimeError`` if an answer was not as expected."""
     job = Job(server.port, server.pid, connections, list(requests), expected, seconds, warm)
 
     def pin() -> None:
-        os.sched_setaffinity(0, {machine.load_core() if core is None else core})
+        os.sched_setaffinity(0, cores or {machine.load_core() if core is None else core})
 
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.load"],

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 from botocore.config import Config
 
 from tests.benchmarks import machine
@@ -30,14 +31,25 @@ MOTO = "moto[kms,server]"
 
 
 class Server:
-    """A running server: where it is and which process it is."""
+    """A running server: where it is, which process it is, and an access key that may do everything."""
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], started: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        process: subprocess.Popen[bytes],
+        started: float,
+        *,
+        access_key: tuple[str, str] = ("test", "test"),
+        token: str = TOKEN,
+    ) -> None:
         self.name = name
         self.port = port
         self.pid = process.pid
         self.process = process
         self.start_seconds = started
+        self.access_key = access_key
+        self.token = token
 
     @property
     def url(self) -> str:
@@ -49,15 +61,15 @@ class Server:
             "kms",
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=self.access_key[0],
+            aws_secret_access_key=self.access_key[1],
             config=Config(retries={"max_attempts": 0}, read_timeout=60),
         )
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """One request of the reconciliation API on a connection of its own. Raises unless it is answered 2xx."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         try:
             connection.request(method, path, body=body, headers=headers)
             response = connection.getresponse()
@@ -84,6 +96,33 @@ def keystead(data: Path, *, core: int | None = None) -> Iterator[Server]:
         line = _first_line(process, data.with_name(data.name + ".log"))
         port = int(line.split("http://127.0.0.1:")[1].split()[0])
         yield Server("keystead", port, process, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def workers(work: Path, number: int, *, cores: Collection[int]) -> Iterator[Server]:
+    """``keystead serve --workers`` on these cores, of a new server in ``work``."""
+    keystead_ = [sys.executable, "-m", "controlplane"]
+    made = subprocess.run(
+        [*keystead_, "init", str(work), "--listen", "127.0.0.1:0", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=START_SECONDS,
+    )
+    issued = msgspec.json.decode(made.stdout)
+    command = [*keystead_, "serve", "--config", issued["settings"], "--workers", str(number), "--json"]
+    log = work.with_name(work.name + ".log")
+    started = time.monotonic()
+    with _process(command, log, cores, stdout=subprocess.PIPE) as process:
+        port = int(msgspec.json.decode(_first_line(process, log))["url"].rsplit(":", 1)[1])
+        yield Server(
+            f"{number} workers",
+            port,
+            process,
+            time.monotonic() - started,
+            access_key=(issued["accessKeyId"], issued["secretAccessKey"]),
+            token=issued["token"],
+        )
 
 
 @contextlib.contextmanager
@@ -124,10 +163,12 @@ def install_moto(work: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], log: Path, core: int | None, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: Sequence[str], log: Path, cores: int | Collection[int] | None, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     def pin() -> None:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
+        if cores is not None:
+            os.sched_setaffinity(0, {cores} if isinstance(cores, int) else set(cores))
 
     environment: Mapping[str, str] = {
         name: value for name, value in os.environ.items() if not name.startswith(("KEYSTEAD_", "AWS_", "MOTO_"))
