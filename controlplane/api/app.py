@@ -27,6 +27,7 @@ from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
 from controlplane.api.reconciliation.drift import DriftController
 from controlplane.api.reconciliation.guard import BearerMiddleware
 from controlplane.api.reconciliation.imports import ImportsController
+from controlplane.api.reconciliation.management import ManagementController
 from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
 from controlplane.api.reconciliation.stream import StreamController
@@ -145,6 +146,7 @@ def rest_app(services: Services) -> Litestar:
             UpkeepController,
             AuditController,
             DriftController,
+            ManagementController,
             ObjectsController,
         ],
         middleware=[authenticated],

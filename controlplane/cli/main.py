@@ -24,7 +24,7 @@ from controlplane.cli import options, upkeep
 from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
-from controlplane.cli.state_commands import drift
+from controlplane.cli.state_commands import adopt, drift, forget, pause, protect, resolve, resume
 from controlplane.cli.xks_commands import xks
 from controlplane.errors import InvalidInput, KeysteadError
 
@@ -51,11 +51,14 @@ click.rich_click.SHOW_ARGUMENTS = True
 click.rich_click.COMMANDS_BEFORE_OPTIONS = True
 click.rich_click.COMMAND_GROUPS = {
     "keystead": [
-        {"name": "Desired state", "commands": ["validate", "plan", "apply", "drift", "schema"]},
+        {"name": "Desired state", "commands": ["validate", "plan", "apply", "drift", "adopt", "forget", "schema"]},
         {"name": "Objects", "commands": ["get", "describe"]},
         {
             "name": "Keys",
-            "commands": ["enable", "disable", "rotate", "make-primary", "delete", "cancel-deletion", "import-material"],
+            "commands": [
+                *("enable", "disable", "rotate", "make-primary", "protect", "delete", "cancel-deletion"),
+                *("import-material", "pause", "resume", "resolve"),
+            ],
         },
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
@@ -417,7 +420,8 @@ keystead.add_command(upkeep.backup)
 keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
 keystead.add_command(xks)
-keystead.add_command(drift)
+for _command in (drift, adopt, forget, pause, resume, protect, resolve):
+    keystead.add_command(_command)
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------

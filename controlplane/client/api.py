@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import aiohttp
@@ -326,6 +326,43 @@ class Client(Connection):
 
     async def _import_path(self, name: str) -> str:
         return f"/v1/keys/{segment(await self._plain_name(name))}/import"
+
+    # ---- who manages what ------------------------------------------------------------------------------------------
+
+    async def adopt(self, kind: Kind, name: str, spec_set: str, *, renamed: str | None = None) -> AnyObject:
+        """Give an object that no spec set owns to one, under another name if one is given."""
+        return await self._manage(kind, name, "adopt", {"specSet": spec_set, **({"name": renamed} if renamed else {})})
+
+    async def adopt_material(
+        self, key_store: str, theirs: str, name: str, *, spec_set: str | None = None, key_spec: str | None = None
+    ) -> Key:
+        """Make a key of what a key store calls ``theirs``."""
+        asked = {"object": theirs, "name": name, "specSet": spec_set, "keySpec": key_spec}
+        body = msgspec.json.encode({name: value for name, value in asked.items() if value is not None})
+        return await self._ask("POST", f"/v1/keystores/{segment(key_store)}/material", Key, body)
+
+    async def forget(self, kind: Kind, name: str) -> AnyObject:
+        """Have every spec set let go of an object, which stays as it is."""
+        return await self._manage(kind, name, "forget")
+
+    async def pause(self, kind: Kind, name: str) -> AnyObject:
+        return await self._manage(kind, name, "pause")
+
+    async def resume(self, kind: Kind, name: str) -> AnyObject:
+        return await self._manage(kind, name, "resume")
+
+    async def protect(self, name: str) -> AnyObject:
+        """Keep a key from deletion until an apply of its own lifts that."""
+        return await self._manage(Kind.KEY, name, "protect")
+
+    async def resolve(self, name: str, finding: Literal["adopt", "abandon"]) -> AnyObject:
+        """Say what became of a call for a key that its key store cannot be asked about."""
+        return await self._manage(Kind.KEY, name, "resolve", {"finding": finding})
+
+    async def _manage(self, kind: Kind, name: str, verb: str, body: Mapping[str, object] | None = None) -> AnyObject:
+        plain = await self._plain_name(name) if kind is Kind.KEY else name
+        path = f"/v1/{COLLECTIONS[kind]}/{segment(plain)}/manage/{verb}"
+        return await self._ask("POST", path, AnyObject, msgspec.json.encode(body or {}))  # type: ignore[arg-type]
 
     # ---- the audit journal -----------------------------------------------------------------------------------------
 

@@ -180,6 +180,12 @@ class Calls:
         call = connection.plugin.import_material(target, spec, algorithm, sealed, encrypted)
         return await self._run(connection, "import_material", call, self._change_seconds)
 
+    async def adopt(self, store: str, name: str, ref: MaterialRef) -> Material:
+        """Take over material that the store names ``name``."""
+        connection = self._admitted(store)
+        call = connection.plugin.adopt(name, ref)
+        return await self._run(connection, "adopt", call, self._change_seconds, changes=True)
+
     async def list_material(self, store: str) -> list[str]:
         """Names of all material in the store, ours and others'."""
         connection = self._admitted(store)

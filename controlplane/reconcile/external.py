@@ -31,7 +31,7 @@ from controlplane.schema.conditions import Reason
 from controlplane.schema.keys import KeyStatus, MaterialState, MaterialStatus
 from controlplane.schema.meta import Key
 from controlplane.store import attempts, material, objects
-from controlplane.store.attempts import Attempt, Verb
+from controlplane.store.attempts import Attempt, Finding, Verb
 from controlplane.store.catalog import reference
 from controlplane.store.database import Database, Tx
 from controlplane.store.lease import Lease
@@ -91,7 +91,10 @@ class External:
         material_id = secrets.token_hex(32)
         name = material_name(key.metadata.uid, material_id)
         new = reference(key, name, material_id)
-        return await self._make(key, name, lambda: self._calls.create(key.spec.key_store, new))
+        store, theirs = key.spec.key_store, key.status.adopts
+        if theirs is not None and not key.status.materials:
+            return await self._make(key, name, lambda: self._calls.adopt(store, theirs, new))
+        return await self._make(key, name, lambda: self._calls.create(store, new))
 
     async def replicate(self, key: Key, source: Key, theirs: MaterialStatus) -> Key:
         """Give ``key``, a replica, the material ``theirs`` of its primary key ``source``. The key afterwards."""
@@ -174,7 +177,9 @@ class External:
 
         def begin(tx: Tx) -> Attempt:
             # In one transaction with the attempt, so that a cancellation comes before it or is refused because of it.
-            if verb is Verb.DESTROY and not deletion_due(objects.require(tx, uid).metadata.deletion, now):
+            # A key that was forgotten meanwhile is not there, and nothing is made for it.
+            present = objects.require(tx, uid)
+            if verb is Verb.DESTROY and not deletion_due(present.metadata.deletion, now):
                 raise Conflict(f"the deletion of {key.status.arn} was cancelled or put off")
             return attempts.begin(tx, uid=uid, verb=verb, material=name, epoch=self._lease.epoch, now=now)
 
@@ -191,10 +196,12 @@ class External:
         if capabilities.custody is Custody.TOKEN:
             return None  # what the store made was in its answer only; unanswered, it is nowhere
         if not capabilities.find_by_name:
+            if attempt.finding is not None:
+                return Material() if attempt.finding is Finding.ADOPT else None
             raise Held(
                 Reason.CREATE_OUTCOME_UNKNOWN,
                 f"key store {key.spec.key_store} cannot be searched by name, so a person has to say whether it made "
-                f"{attempt.material}",
+                f"{attempt.material}: keystead resolve {key.metadata.name} --adopt or --abandon",
                 retry=False,
                 unknown=True,
             )

@@ -251,6 +251,8 @@ class KeyStatus(Frozen):
     primary_region: Region | None = None
     """Of a multi-Region key: where its primary key is. A key elsewhere is a replica."""
     importing: ImportWorkflow | None = None
+    adopts: str | None = None
+    """Of a key that takes over material: what the key store calls it."""
     conditions: tuple[Condition, ...] = ()
 
     @property

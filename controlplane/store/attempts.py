@@ -1,7 +1,8 @@
 """The journal of calls that change a key store, so that no crash leaves material that nobody knows of.
 
-Who calls it: ``reconcile.external`` alone. Guarantees: an attempt is durable before its call is made; an object has at
-most one open attempt; only the present holder of the lease opens one (a process that was replaced must not act).
+Who calls it: ``reconcile.external``; the API writes down what a person found. Guarantees: an attempt is durable before
+its call is made; an object has at most one open attempt; only the present holder of the lease opens one (a process that
+was replaced must not act).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -19,6 +21,13 @@ from plugins.sdk.errors import Outcome
 class Verb(StrEnum):
     CREATE = "create"
     DESTROY = "destroy"
+
+
+class Finding(StrEnum):
+    """What a person found in a key store that cannot be searched: the material was made, or it was not."""
+
+    ADOPT = "adopt"
+    ABANDON = "abandon"
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -32,13 +41,25 @@ class Attempt(msgspec.Struct, frozen=True):
     started_at: float
     outcome: Outcome | None = None
     detail: str | None = None
+    finding: Finding | None = None
 
 
-_COLUMNS = "id, uid, verb, material, epoch, started_at, outcome, detail"
+_COLUMNS = "id, uid, verb, material, epoch, started_at, outcome, detail, finding"
 
 
-def _attempt(row: tuple[int, str, str, str, int, float, str | None, str | None]) -> Attempt:
-    return Attempt(row[0], row[1], Verb(row[2]), row[3], row[4], row[5], Outcome(row[6]) if row[6] else None, row[7])
+def _attempt(row: tuple[Any, ...]) -> Attempt:
+    number, uid, verb, material, epoch, started_at, outcome, detail, finding = row
+    return Attempt(
+        number,
+        uid,
+        Verb(verb),
+        material,
+        epoch,
+        started_at,
+        Outcome(outcome) if outcome else None,
+        detail,
+        Finding(finding) if finding else None,
+    )
 
 
 def begin(tx: sqlite3.Connection, *, uid: str, verb: Verb, material: str, epoch: int, now: datetime) -> Attempt:
@@ -61,6 +82,11 @@ def end(tx: sqlite3.Connection, attempt_id: int, outcome: Outcome, now: datetime
         "UPDATE attempts SET ended_at = ?, outcome = ?, detail = ? WHERE id = ? AND ended_at IS NULL",
         (now.timestamp(), outcome.value, detail or None, attempt_id),
     )
+
+
+def found(tx: sqlite3.Connection, attempt_id: int, finding: Finding) -> None:
+    """Write down what a person found about an open attempt; the reconciler acts on it."""
+    tx.execute("UPDATE attempts SET finding = ? WHERE id = ? AND ended_at IS NULL", (finding.value, attempt_id))
 
 
 def find_open(tx: sqlite3.Connection, uid: str) -> Attempt | None:

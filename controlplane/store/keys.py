@@ -48,8 +48,10 @@ def create(
     now: datetime,
     name: str | None = None,
     spec_set: str | None = None,
+    adopts: str | None = None,
 ) -> Key:
-    """A new key without material; the reconciler makes that. ``desired`` is complete (``domain.capabilities``).
+    """A new key without material; the reconciler makes that, or takes over what its key store calls ``adopts``.
+    ``desired`` is complete (``domain.capabilities``).
 
     A key that was not declared is named by its key id. Raises :class:`AlreadyExists` for a name or alias that is taken,
     and for an external key that stands for another key.
@@ -75,6 +77,7 @@ def create(
         created_at=now,
         rotation=rotation,
         primary_region=primary_region,
+        adopts=adopts,
     )
     if to_import is not None:
         status = shared(status, to_import)
@@ -92,6 +95,17 @@ def create(
     if desired.xks_key_id is not None:
         externalkeys.take(tx, key_store=desired.key_store, external_id=desired.xks_key_id, uid=uid)
     return cast(Key, created)
+
+
+def taking_over(tx: sqlite3.Connection, key_store: str, theirs: str) -> bool:
+    """Whether a key of the store is about to take over what the store calls ``theirs``."""
+    told = f'"adopts":{msgspec.json.encode(theirs).decode()}'
+    rows = tx.execute(
+        f"SELECT {objects.COLUMNS} FROM objects WHERE key_store = ? AND instr(CAST(status AS TEXT), ?)",
+        (key_store, told),
+    )
+    found = [cast(Key, objects.decode(row)) for row in rows]
+    return any(key.status.adopts == theirs and not key.status.materials for key in found)
 
 
 def state(tx: sqlite3.Connection, key: Key) -> KeyState:

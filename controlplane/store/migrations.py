@@ -252,3 +252,9 @@ def m014_key_store_secrets(db: Database) -> None:
         """CREATE TABLE key_store_secrets (
              uid TEXT NOT NULL, name TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (uid, name)) WITHOUT ROWID"""
     )
+
+
+@MIGRATIONS()
+def m014_findings(db: Database) -> None:
+    """What a person found about a call whose outcome nobody else can find out."""
+    db.conn.execute("ALTER TABLE attempts ADD COLUMN finding TEXT")

@@ -106,6 +106,7 @@ class MemoryKeyStore(KeyStorePlugin):
             custody=Custody.DEVICE,
             key_specs={spec: frozenset(KEY_SPECS[spec].algorithms) for spec in _KEY_SPECS},
             lists_material=True,
+            adoption=True,
             rotation=True,
             gcm=True,
         )
@@ -146,6 +147,20 @@ class MemoryKeyStore(KeyStorePlugin):
 
     async def list_material(self) -> list[str]:
         return await self._run("list_material", lambda: sorted(self._device.read()))
+
+    async def adopt(self, name: str, ref: MaterialRef) -> Material:
+        return await self._run("adopt", lambda: self._adopt(name, ref))
+
+    def _adopt(self, name: str, ref: MaterialRef) -> Material:
+        with self._device.change() as slots:
+            if ref.name not in slots:
+                slot = slots.get(name)
+                if slot is None:
+                    raise MaterialNotFound(f"the memory key store holds nothing named {name}")
+                if slot.key_spec is not ref.key_spec:
+                    raise Unsupported(f"{name} is of key spec {slot.key_spec}, not {ref.key_spec}")
+                slots[ref.name] = slots.pop(name)
+            return _material(slots[ref.name], ref)
 
     # ---- material: its use -----------------------------------------------------------------------------------------
 

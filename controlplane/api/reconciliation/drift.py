@@ -72,7 +72,11 @@ async def _strangers(services: Services) -> tuple[list[ObjectDrift], list[str]]:
         known = await services.database.snapshot(lambda tx, names=names: _known(tx, names))  # type: ignore[misc]
         for name in sorted(set(names) - known):
             ours = name.startswith(MATERIAL_NAME_PREFIX)
-            what = "left over from a key that is gone" if ours else f"take it over with: keystead adopt {store} {name}"
+            what = (
+                "left over from a key that is gone"
+                if ours
+                else f"take it over with: keystead adopt --key-store {store} {name} --as NAME"
+            )
             found.append(
                 ObjectDrift(
                     kind=Kind.KEY_STORE,

@@ -67,6 +67,8 @@ ROUTES = [
     ("GET", "/v1/server"),
     ("GET", "/v1/audit"),
     ("GET", "/v1/drift"),
+    ("POST", "/v1/keys/a/manage/pause"),
+    ("POST", "/v1/keystores/a/material"),
     ("GET", "/v1/changes"),
     ("GET", "/v1/keys"),
     ("GET", "/v1/keystores"),
@@ -208,6 +210,7 @@ def test_a_removed_principal_stops_working_at_once(staff: Staffed) -> None:
 def test_a_changed_policy_counts_with_the_next_request(staff: Staffed) -> None:
     staffed, tokens = staff
     documents = [document("Principal", "reader", policies={})]
+    staffed.ok("POST", "/v1/principals/reader/manage/forget", {})  # or its set would put the policy back
     assert staffed.rest("GET", "/v1/keys", token=tokens["reader"]).status == 200
     staffed.ok("PUT", "/v1/principals/reader", documents[0])
     problem(staffed.rest("GET", "/v1/keys", token=tokens["reader"]), 403, "AccessDenied")
@@ -849,7 +852,8 @@ def test_the_stream_goes_on_where_a_reader_left_it(shared_server: Server) -> Non
 
 
 def test_events_tell_of_a_deletion_and_of_the_uses_it_refuses(shared_server: Server) -> None:
-    shared_server.apply("events", [document("Key", "eventful")])
+    shared_server.ok("PUT", "/v1/keys/eventful", document("Key", "eventful"))
+    ready(shared_server, "eventful")
     key = shared_server.ok("GET", "/v1/keys/eventful")
     uid, key_id = key["metadata"]["uid"], key["status"]["keyId"]
     shared_server.ok("POST", "/v1/keys/eventful/actions/schedule-deletion", {"windowDays": 7})
@@ -908,6 +912,8 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "GetDrift": "GET /v1/drift",
         "VerifyAudit": "GET /v1/audit/verification",
         "GetXksConfiguration": "GET /v1/{plural}/{name}/configuration",
+        "Manage": "POST /v1/{plural}/{name}/manage/{verb}",
+        "AdoptMaterial": "POST /v1/{plural}/{name}/material",
         "GetServer": "GET /v1/server",
         "ListEvents": "GET /v1/events",
         "IssueImportParameters": "POST /v1/{plural}/{name}/import/parameters",
@@ -983,6 +989,8 @@ def test_the_openapi_document_says_which_bodies_are_taken(shared_server: Server)
         "CreateToken",
         "IssueImportParameters",
         "ImportMaterial",
+        "Manage",
+        "AdoptMaterial",
     }
     assert bodies["MakePlan"]["required"] == ["specSet", "documents"]
     assert bodies["PutObject"]["required"] == ["apiVersion", "kind", "metadata", "spec"]

@@ -9,12 +9,14 @@ from typing import cast
 import msgspec
 import pytest
 
-from controlplane.errors import Conflict, InvalidState
+from controlplane.errors import Conflict, InvalidState, NotFound
+from controlplane.planning import management
 from controlplane.reconcile.external import External
 from controlplane.schema.conditions import ConditionStatus, Reason
 from controlplane.schema.keys import KeySpec, KeyUsage, Management, MaterialState, Origin
 from controlplane.schema.keystores import STANDARD
 from controlplane.store import keys
+from controlplane.store.attempts import Finding
 from plugins.memory import MemoryKeyStore
 from plugins.memory.device import FileDevice
 from plugins.memory.faults import LEAKED_SECRET
@@ -655,3 +657,34 @@ async def test_a_schedule_and_a_cancellation_race_and_one_order_holds(world: Wor
     )
     assert not any(isinstance(outcome, Conflict) for outcome in outcomes)
     assert world.key().metadata.deletion is not None
+
+
+@pytest.mark.parametrize("finding", list(Finding))
+async def test_a_person_says_what_became_of_a_call_that_nobody_can_find_out(world: World, finding: Finding) -> None:
+    made = finding is Finding.ADOPT
+    world.fault("create", "lost-answer" if made else "lost-request")
+    await world.look()
+    connection = world.connections.get(HSM)
+    assert isinstance(connection.capabilities, Capabilities)
+    connection.capabilities = msgspec.structs.replace(connection.capabilities, find_by_name=False)
+    await world.look()
+    assert f"keystead resolve {world.key().metadata.name} --adopt or --abandon" in world.synced().message
+    uid, now = world.key().metadata.uid, world.clock.now()
+    await world.database.write(lambda tx: management.resolve(tx, uid, finding, by="me", now=now))
+    before = world.in_device()
+    await world.look()
+    assert world.open_attempts() == 0
+    assert (world.in_device() == before) is made
+    assert world.in_device() == world.in_status()
+    with pytest.raises(Conflict, match="nothing to resolve"):
+        await world.database.write(lambda tx: management.resolve(tx, uid, finding, by="me", now=now))
+
+
+async def test_nothing_is_made_for_a_key_that_was_forgotten_meanwhile(world: World) -> None:
+    key = world.key()
+    await world.database.write(lambda tx: management.forget(tx, key.metadata.uid, by="me", now=world.clock.now()))
+    assert world.find() is None
+    external = External(world.database, world.calls, world.clock, world.lease)
+    with pytest.raises(NotFound):
+        await external.create(key)
+    assert (world.in_device(), world.open_attempts()) == (set(), 0)
