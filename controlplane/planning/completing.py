@@ -141,7 +141,20 @@ def _wish(document: Document, stated: dict[str, Any], live: Live, options: Optio
         stated = {"management": Management.OBSERVE.value}
         before = {}
     wish.spec = merged(document.kind, wish.present.spec, stated, before, wish.others)
+    if isinstance(wish.spec, DesiredKey) and isinstance(wish.present, Key):
+        wish.spec = _derived_anew(wish.spec, wish.present.spec, stated)
     return wish
+
+
+def _derived_anew(spec: DesiredKey, present: DesiredKey, stated: Mapping[str, Any]) -> DesiredKey:
+    """Without what followed from a key spec or key store that is another now: the plan tells of that change, and must
+    not fail over a usage that nobody wrote.
+    """
+    if spec.key_spec is not present.key_spec and "keyUsage" not in stated:
+        spec = msgspec.structs.replace(spec, key_usage=None)
+    if spec.key_store != present.key_store and "origin" not in stated:
+        spec = msgspec.structs.replace(spec, origin=None)
+    return spec
 
 
 def _alias_problems(

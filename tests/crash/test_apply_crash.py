@@ -393,10 +393,10 @@ def test_a_create_key_that_a_stop_cuts_off_is_audited_and_answered_as_aws_would(
     new_server: Make, tmp_path: Path
 ) -> None:
     server = new_server().start()
-    device = tmp_path / "device.json"
-    device.write_text("this is no device")
-    store = server.ok(
-        "PUT", "/v1/keystores/d", document("KeyStore", "d", type="memory", memory={"device": str(device)})
+    hang = {"device": str(tmp_path / "device.json"), "faults": [{"call": "create", "effect": "hang"}]}
+    store = server.ok("PUT", "/v1/keystores/d", document("KeyStore", "d", type="memory", memory=hang))
+    eventually(
+        lambda: server.ok("GET", "/v1/keystores/d")["status"].get("connection") == "CONNECTED", "it is connected"
     )
     custom = "cks-" + store["metadata"]["uid"].replace("-", "")[:17]
     answers: list[Any] = []
