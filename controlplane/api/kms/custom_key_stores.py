@@ -30,7 +30,6 @@ from controlplane.errors import (
     KeyStoreHasKeys,
     KeyStoreNameInUse,
     KeyStoreNotFound,
-    Unsupported,
 )
 from controlplane.schema.keys import Origin
 from controlplane.schema.keystores import ConnectionState, CustomKeyStoreSpec
@@ -51,7 +50,9 @@ async def create_custom_key_store(
     kind = request.custom_key_store_type or CustomKeyStoreType.AWS_CLOUDHSM
     custom_type = TYPES.get(kind)
     if custom_type is None:
-        raise Unsupported(f"This version of Keystead makes no custom key stores of type {kind} over this API.")
+        raise InvalidInput(
+            f"This version of Keystead makes no custom key stores of type {kind} over this API; declare one in a spec file."
+        )
     uid = str(uuid.uuid4())
     store_id = custom_key_store_id(uid)
 
