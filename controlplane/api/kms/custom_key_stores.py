@@ -51,7 +51,8 @@ async def create_custom_key_store(
     custom_type = TYPES.get(kind)
     if custom_type is None:
         raise InvalidInput(
-            f"This version of Keystead makes no custom key stores of type {kind} over this API; declare one in a spec file."
+            f"This version of Keystead makes no custom key stores of type {kind} over this API; "
+            "declare one in a spec file."
         )
     uid = str(uuid.uuid4())
     store_id = custom_key_store_id(uid)
