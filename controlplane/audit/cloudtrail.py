@@ -34,6 +34,7 @@ _ERROR_CODES: Final[Mapping[str, str]] = {
     "DeadlineExceeded": "DependencyTimeoutException",
     "DryRunPassed": "DryRunOperationException",
     "InvalidInput": "ValidationException",
+    "ExternalKeyInUse": "XksKeyAlreadyInUseException",
     "InvalidKeyStoreState": "CustomKeyStoreInvalidStateException",
     "InvalidMac": "KMSInvalidMacException",
     "InvalidPolicy": "MalformedPolicyDocumentException",
