@@ -43,7 +43,7 @@ def device_store(server: Server, path: Path) -> tuple[str, Path]:
     )
 
     def connected() -> bool:
-        return server.ok("GET", f"/v1/keystores/{store}")["status"]["connection"] == "CONNECTED"
+        return server.ok("GET", f"/v1/keystores/{store}").get("status", {}).get("connection") == "CONNECTED"
 
     eventually(connected, "the store is connected")
     return store, device

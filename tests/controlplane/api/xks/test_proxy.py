@@ -412,7 +412,11 @@ def faulty(proxied: Proxied) -> Callable[..., XksClient]:
         faults = [{"call": call, "effect": effect, "at": at} for at in range(first, first + 40)]
         store = document("KeyStore", "mem", type="memory", memory={"faults": faults})
         proxied.server.apply("mem", [store])
-        eventually(lambda: proxied.server.ok("GET", "/v1/keystores/mem")["status"]["connection"] == "CONNECTED", "open")
+
+        def connected() -> bool:
+            return proxied.server.ok("GET", "/v1/keystores/mem").get("status", {}).get("connection") == "CONNECTED"
+
+        eventually(connected, "open")
         proxied.server.apply("mem", [store, document("Key", "frail", keyStore="mem")])
         proxied.spec["keys"]["frail"] = {"key": "frail"}
         proxied.put()
