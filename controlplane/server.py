@@ -53,6 +53,7 @@ from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.copies import Copy
 from controlplane.store.database import Database
+from controlplane.store.lease import Lease
 from controlplane.store.material import StoredPluginState
 from controlplane.store.safekeeping import Safekeeping
 from controlplane.usage.attestations import Attestations
@@ -263,6 +264,38 @@ async def provision(settings: Settings, *, clock: Clock | None = None) -> Issued
         database.close()
     draft.rename(path)
     return issued
+
+
+async def migrate_root_key(settings: Settings, *, clock: Clock | None = None) -> list[str]:
+    """Move the standard store to the root key that the settings name, from the one they name as the previous one.
+
+    Raises :class:`StartupRefused` while a server runs, or with what keeps it from either key.
+    """
+    clock = clock or Clock()
+    path = settings.directory / DATABASE_FILE
+    if not path.exists():
+        raise StartupRefused(f"there is no Keystead in {settings.directory}")
+    database = Database(path)
+    database.open()
+    lease = Lease(database)
+    calls = Calls(Connections(state_of(database), clock))
+    try:
+        if not await lease.take(clock.now()):
+            raise StartupRefused("a server is running on this data: stop it first, it holds the keys that are moved")
+        connection = calls.connections.prepare(STANDARD, STANDARD, settings.standard)
+        try:
+            done = await calls.migrate(connection)
+            await calls.open(connection)  # the proof that the new root key opens everything
+        finally:
+            await calls.close(connection)
+    except StartupRefused:
+        raise
+    except KeysteadError as error:
+        raise StartupRefused(error.message) from None
+    finally:
+        lease.release()
+        database.close()
+    return done
 
 
 def state_of(database: Database) -> Callable[[str], PluginState]:

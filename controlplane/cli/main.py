@@ -21,6 +21,7 @@ import rich_click as click
 
 from controlplane import __version__
 from controlplane.cli import options, upkeep
+from controlplane.cli import server_commands as servers
 from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
@@ -63,7 +64,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
         {"name": "External key stores", "commands": ["xks"]},
-        {"name": "Servers", "commands": ["dev", "init", "serve", "copies", "backup", "restore"]},
+        {"name": "Servers", "commands": ["dev", "init", "serve", "migrate-root-key", "copies", "backup", "restore"]},
         {"name": "Screen", "commands": ["tui"]},
         {"name": "Shell", "commands": ["completion"]},
     ]
@@ -422,79 +423,8 @@ keystead.add_command(audit)
 keystead.add_command(xks)
 for _command in (drift, adopt, forget, pause, resume, protect, resolve):
     keystead.add_command(_command)
-
-
-# ---- servers ---------------------------------------------------------------------------------------------------------
-
-
-@keystead.command()
-@click.option("--port", type=click.IntRange(0, 65_535), default=8470, show_default=True, help="0 takes a free one.")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="D", help="Where data is kept.")
-@click.option("--json", "as_json", is_flag=True, help="Say that it is ready as one line of JSON.")
-def dev(port: int, data_dir: Path | None, as_json: bool) -> None:
-    """Run a server for a laptop or a CI job: loopback, known credentials."""
-    from controlplane.cli import serve as servers
-
-    servers.dev(port, data_dir, as_json=as_json)
-
-
-@keystead.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-@click.option("--account", metavar="ID", help="Twelve digits.")
-@click.option(
-    "--region", "regions", multiple=True, metavar="R", help="May be given several times; the first is the default."
-)
-@click.option("--root-key", type=click.Choice(["file", "passphrase"]), default="file", show_default=True)
-@click.option("--passphrase-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:8470.")
-@options.as_json
-def init(
-    *,
-    directory: Path,
-    account: str | None,
-    regions: tuple[str, ...],
-    root_key: str,
-    passphrase_file: Path | None,
-    listen: str | None,
-    as_json: bool,
-) -> None:
-    """Make a new server in DIR. Its administrator's credentials are shown once."""
-    from controlplane.cli import serve as servers
-    from controlplane.cli.output import Output
-    from controlplane.report import Line
-
-    made = servers.init(
-        directory, account=account, regions=regions, root_key=root_key, passphrase_file=passphrase_file, listen=listen
-    )
-    lines = [
-        f"A new Keystead is in {directory}. Start it with: keystead serve --config {made['settings']}",
-        "Its administrator's credentials, shown this once:",
-        "",
-        f"export KEYSTEAD_URL={made['url']}",
-        f"export KEYSTEAD_TOKEN={made['token']}",
-        f"export AWS_ENDPOINT_URL_KMS={made['url']}",
-        f"export AWS_ENDPOINT_URL_STS={made['url']}",
-        f"export AWS_REGION={made['regions'][0]}",
-        f"export AWS_ACCESS_KEY_ID={made['accessKeyId']}",
-        f"export AWS_SECRET_ACCESS_KEY={made['secretAccessKey']}",
-    ]
-    Output(json=as_json).answer(made, map(Line, lines))
-
-
-@keystead.command()
-@click.option("--config", type=click.Path(path_type=Path), required=True, metavar="FILE", help="As `init` made it.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    metavar="N",
-    help="Server processes that share the port, one core each; in place of the setting `workers`.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Say that it is ready as one line of JSON.")
-def serve(config: Path, workers: int | None, as_json: bool) -> None:
-    """Run a server."""
-    from controlplane.cli import serve as servers
-
-    servers.serve(config, workers=workers, as_json=as_json)
+for _command in (servers.dev, servers.init, servers.serve, servers.migrate_root_key):
+    keystead.add_command(_command)
 
 
 # ---- screen ----------------------------------------------------------------------------------------------------------

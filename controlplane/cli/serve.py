@@ -75,13 +75,38 @@ def dev(port: int = DEFAULT_PORT, data_dir: Path | None = None, *, as_json: bool
     server.run(settings, ready=ready)
 
 
+class RootKeyChoice(msgspec.Struct, frozen=True):
+    """What ``init`` was told about the root key."""
+
+    provider: str = "file"
+    passphrase_file: Path | None = None
+    module: str | None = None
+    token: str | None = None
+    pin_file: Path | None = None
+
+    def settings(self) -> str:
+        """The lines of ``[standard.rootKey]``. Raises :class:`InvalidInput` for what is missing."""
+        match self.provider:
+            case "file":
+                return 'provider = "file"\npath = "root.key"'
+            case "passphrase":
+                if self.passphrase_file is None:
+                    raise InvalidInput("--root-key passphrase needs --passphrase-file FILE (mode 0600)")
+                return f'provider = "passphrase"\npassphrase = {_from_file(self.passphrase_file)}'
+            case "pkcs11":
+                if self.module is None or self.token is None or self.pin_file is None:
+                    raise InvalidInput("--root-key pkcs11 needs --module, --token and --pin-file FILE (mode 0600)")
+                named = f'module = "{_toml(self.module)}"\ntoken = "{_toml(self.token)}"'
+                return f'provider = "pkcs11"\n{named}\npin = {_from_file(self.pin_file)}'
+        raise InvalidInput(f"there is no root key provider {self.provider}; there are file, passphrase and pkcs11")
+
+
 def init(
     directory: Path,
     *,
     account: str | None = None,
     regions: tuple[str, ...] = (),
-    root_key: str = "file",
-    passphrase_file: Path | None = None,
+    root_key: RootKeyChoice | None = None,
     listen: str | None = None,
 ) -> dict[str, Any]:
     """Make a new server in ``directory``: settings, root key, database, administrator; credentials are shown once."""
@@ -98,7 +123,7 @@ def init(
     for region in regions:
         if not re.match(REGION_PATTERN, region):
             raise InvalidInput(f"--region takes the name of an AWS Region, such as {DEV_REGION}; got {region}")
-    text = _settings_text(account, regions, host, port, root_key, passphrase_file)
+    text = _settings_text(account, regions, host, port, root_key or RootKeyChoice())
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(".toml.new")
     _write_private(draft, text)
@@ -150,24 +175,22 @@ def serve(config: Path, *, workers: int | None = None, as_json: bool = False) ->
         server.run(settings, ready=ready)
 
 
+def migrate_root_key(config: Path) -> list[str]:
+    """Move the standard store of a stopped server to another root key. One sentence for each thing done."""
+    from controlplane import server
+
+    return asyncio.run(server.migrate_root_key(load_settings(config)))
+
+
 def _shown(settings: Settings) -> str:
     """The dev secret is shown only if it is the well-known one; one that was set in the environment is known there."""
     assert settings.dev is not None
     return DEV_SECRET if settings.dev.secret_access_key == DEV_SECRET else "$KEYSTEAD_DEV_SECRET_ACCESS_KEY"
 
 
-def _settings_text(
-    account: str, regions: tuple[str, ...], host: str, port: int, root_key: str, passphrase_file: Path | None
-) -> str:
+def _settings_text(account: str, regions: tuple[str, ...], host: str, port: int, root_key: RootKeyChoice) -> str:
     quoted = ", ".join(f'"{region}"' for region in regions)
-    if root_key == "file":
-        provider = 'provider = "file"\npath = "root.key"'
-    elif root_key == "passphrase":
-        if passphrase_file is None:
-            raise InvalidInput("--root-key passphrase needs --passphrase-file FILE (mode 0600)")
-        provider = f'provider = "passphrase"\npassphrase = {{ fromFile = "{_toml(str(passphrase_file.resolve()))}" }}'
-    else:
-        raise InvalidInput(f"there is no root key provider {root_key}; there are file and passphrase")
+    provider = root_key.settings()
     return (
         "# Settings of this Keystead. Paths are relative to this file.\n"
         f'dataDir = "data"\naccount = "{_toml(account)}"\nregions = [{quoted}]\n'
@@ -178,6 +201,10 @@ def _settings_text(
         "# The root key opens everything else. Back it up apart from the data: without it no backup opens.\n"
         f"[standard.rootKey]\n{provider}\n"
     )
+
+
+def _from_file(path: Path) -> str:
+    return f'{{ fromFile = "{_toml(str(path.resolve()))}" }}'
 
 
 def _toml(text: str) -> str:

@@ -59,6 +59,7 @@ USE_SECONDS: Final = 5.0
 CHANGE_SECONDS: Final = 30.0
 OPEN_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 5.0
+MIGRATE_SECONDS: Final = 600.0
 
 
 class Inner:
@@ -114,6 +115,11 @@ class Calls:
 
     async def provision(self, connection: Connection) -> None:
         await self._run(connection, "provision", connection.plugin.provision(), OPEN_SECONDS, changes=True)
+
+    async def migrate(self, connection: Connection) -> list[str]:
+        """Carry a store over that is not open. It takes as long as it takes: a person waits for it."""
+        call = connection.plugin.migrate()
+        return await self._run(connection, "migrate", call, MIGRATE_SECONDS, changes=True)
 
     async def open(self, connection: Connection) -> Capabilities:
         """Open a prepared connection; on any failure it is closed again."""

@@ -65,6 +65,13 @@ class KeyStorePlugin(ABC):
         Called by ``keystead init`` and ``keystead dev`` on an empty data directory only, before the first ``open``.
         """
 
+    async def migrate(self) -> list[str]:
+        """Carry the store over from what its options say was before to what they say is now; a sentence per thing done.
+
+        Called by a command while no server runs, never after ``open``. Run again after an interruption, it goes on.
+        """
+        raise Unsupported("this key store has nothing to carry over")
+
     @abstractmethod
     async def open(self) -> Capabilities:
         """Connect, authenticate, check that this is the store it should be, and say what it can do.

@@ -2,7 +2,8 @@
 
 In the plugin's state: ``root`` says which provider holds the root key and carries a check value, and
 ``domain/<number>`` holds one domain key each, wrapped by the root key. The highest number is active and wraps new
-material; the others stay, because tokens under them are opened for ever.
+material; the others stay, because tokens under them are opened for ever. While the root key is being moved
+(``migration``) a domain record carries its key twice: for the present root record and for the next one.
 
 Guarantees: a root key that is not this store's is recognised before anything is decrypted or written; a store that has
 records never gets a new root key; of several processes that make or rotate at once, one wins and all use the winner's
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from plugins.sdk import Clock, CredentialsRefused, MaterialDamaged, Misconfigured, PluginState, Unavailable
-from plugins.software.rootkey import Argon2Parameters, RootKey
+from plugins.software.rootkey import Argon2Parameters, RootCipher, RootKey
 from plugins.software.sealing import SealBroken, bind, seal, unseal
 
 ROOT_RECORD = "root"
@@ -57,13 +58,27 @@ class RootRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return bind(_CHECK_LABEL, self.format.to_bytes(2, "big"), self.id, self.provider.encode(), parameters)
 
 
-class DomainRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NextWrapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same key for the root record that is about to take over."""
+
+    root_id: bytes
+    wrapped: bytes
+
+
+class DomainRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A ``domain/<number>`` record. ``created`` is in seconds since the epoch."""
 
     format: int
     id: bytes
     created: int
     wrapped: bytes
+    next: NextWrapping | None = None
+
+    def wrapped_for(self, root_id: bytes) -> bytes:
+        """The box that the root key of that record opens."""
+        if self.next is not None and self.next.root_id == root_id:
+            return self.next.wrapped
+        return self.wrapped
 
     def binding(self, root_id: bytes, number: int) -> bytes:
         integers = (self.format, number, self.created)
@@ -88,7 +103,7 @@ class DomainKey:
 class DomainKeys:
     """The domain keys of one open store, as far as this process has loaded them. Make one with :meth:`open`."""
 
-    def __init__(self, state: PluginState, now: Clock, root: RootRecord, cipher: AESGCM) -> None:
+    def __init__(self, state: PluginState, now: Clock, root: RootRecord, cipher: RootCipher) -> None:
         self._state = state
         self._now = now
         self._root = root
@@ -110,7 +125,7 @@ class DomainKeys:
                     f"the record {ROOT_RECORD!r} of this store is missing while domain keys exist: restore the backup"
                 )
             encoded = await _make_root_record(state, root_key)
-        record, cipher = await _open_root_record(encoded, root_key)
+        record, cipher = await open_root_record(encoded, root_key)
         keys = cls(state, now, record, cipher)
         await keys.refresh()
         if not keys._by_number:
@@ -154,9 +169,9 @@ class DomainKeys:
         for name in await self._state.names():
             if not name.startswith(DOMAIN_PREFIX):
                 continue
-            number = _number_in(name)
+            number = number_in(name)
             if number not in self._by_number and (encoded := await self._state.get(name)) is not None:
-                self._load(name, number, encoded)
+                await self._load(name, number, encoded)
 
     async def rotate_if_older_than(self, days: int) -> DomainKey | None:
         """A new active domain key if the present one has served ``days``; None, and nothing done, otherwise.
@@ -171,8 +186,12 @@ class DomainKeys:
     async def check(self) -> str | None:
         """Use the hierarchy: read the root record and seal and open a box. What is wrong, or None."""
         encoded = await self._state.get(ROOT_RECORD)
-        if encoded is None or _decode_root(encoded) != self._root:
+        if encoded is None or decode_root(encoded) != self._root:
             return f"the record {ROOT_RECORD!r} of this store was lost or replaced while it is open"
+        try:
+            await self._root_cipher.unseal(self._root.check, self._root.binding())
+        except SealBroken:
+            return "the root key does not open this store any more"
         cipher, binding = self.active.cipher, bind(b"keystead probe")
         try:
             works = unseal(cipher, seal(cipher, _CHECK_VALUE, binding), binding) == _CHECK_VALUE
@@ -186,7 +205,7 @@ class DomainKeys:
         name = f"{DOMAIN_PREFIX}{number:08d}"
         record = DomainRecord(_FORMAT, os.urandom(ID_BYTES), max(0, int(self._now())), b"")
         key = AESGCM.generate_key(DOMAIN_KEY_BYTES * 8)
-        wrapped = seal(self._root_cipher, key, record.binding(self._root.id, number))
+        wrapped = await self._root_cipher.seal(key, record.binding(self._root.id, number))
         record = msgspec.structs.replace(record, wrapped=wrapped)
         if await self._state.put(name, msgspec.json.encode(record), expect=None):
             return self._keep(number, record, key)
@@ -195,16 +214,8 @@ class DomainKeys:
             raise Unavailable(f"the record {name!r} could neither be written nor read; try again")
         return None
 
-    def _load(self, name: str, number: int, encoded: bytes) -> None:
-        try:
-            record = msgspec.json.decode(encoded, type=DomainRecord)
-            if record.format != _FORMAT or record.created < 0:
-                raise SealBroken
-            key = unseal(self._root_cipher, record.wrapped, record.binding(self._root.id, number))
-        except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, SealBroken):
-            raise MaterialDamaged(
-                f"the record {name!r} of this store is damaged; restore it from a backup", reason="DomainKeyDamaged"
-            ) from None
+    async def _load(self, name: str, number: int, encoded: bytes) -> None:
+        record, key = await open_domain_record(name, encoded, self._root, self._root_cipher)
         self._keep(number, record, key)
 
     def _keep(self, number: int, record: DomainRecord, secret: bytes) -> DomainKey:
@@ -217,25 +228,46 @@ class DomainKeys:
         return key
 
 
-def _number_in(name: str) -> int:
+async def open_domain_record(
+    name: str, encoded: bytes, root: RootRecord, cipher: RootCipher
+) -> tuple[DomainRecord, bytes]:
+    """A domain record and its key. Raises ``MaterialDamaged`` naming it."""
+    try:
+        record = msgspec.json.decode(encoded, type=DomainRecord)
+        if record.format != _FORMAT or record.created < 0:
+            raise SealBroken
+        key = await cipher.unseal(record.wrapped_for(root.id), record.binding(root.id, number_in(name)))
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, SealBroken):
+        raise MaterialDamaged(
+            f"the record {name!r} of this store is damaged; restore it from a backup", reason="DomainKeyDamaged"
+        ) from None
+    return record, key
+
+
+def number_in(name: str) -> int:
+    """The number of a domain record. Raises ``MaterialDamaged``."""
     digits = name.removeprefix(DOMAIN_PREFIX)
     if not (digits.isascii() and digits.isdigit()):
         raise MaterialDamaged(f"the record {name!r} of this store is not one of ours; restore the backup")
     return int(digits)
 
 
+async def fresh_root_record(root_key: RootKey) -> RootRecord:
+    """A root record for a root key that is there."""
+    draft = RootRecord(_FORMAT, os.urandom(ID_BYTES), root_key.provider, root_key.fresh_parameters())
+    cipher = await root_key.cipher(draft.argon2id)
+    return msgspec.structs.replace(draft, check=await cipher.seal(_CHECK_VALUE, draft.binding()))
+
+
 async def _make_root_record(state: PluginState, root_key: RootKey) -> bytes:
     """Write the first root record; the present one if another process won."""
-    if not root_key.present():
+    if not await root_key.present():
         raise Misconfigured(
             f"{root_key.whereabouts} does not exist and this store is new: make the key with 'keystead init', "
             "or put the right path into rootKey.path",
             reason="RootKeyMissing",
         )
-    draft = RootRecord(_FORMAT, os.urandom(ID_BYTES), root_key.provider, root_key.fresh_parameters())
-    cipher = await root_key.cipher(draft.argon2id)
-    record = msgspec.structs.replace(draft, check=seal(cipher, _CHECK_VALUE, draft.binding()))
-    encoded = msgspec.json.encode(record)
+    encoded = msgspec.json.encode(await fresh_root_record(root_key))
     if await state.put(ROOT_RECORD, encoded, expect=None):
         return encoded
     winner = await state.get(ROOT_RECORD)
@@ -244,7 +276,8 @@ async def _make_root_record(state: PluginState, root_key: RootKey) -> bytes:
     return winner
 
 
-def _decode_root(encoded: bytes) -> RootRecord:
+def decode_root(encoded: bytes) -> RootRecord:
+    """A root record. Raises ``MaterialDamaged``, or ``Misconfigured`` for one of a newer version."""
     try:
         version = msgspec.json.decode(encoded, type=_Versioned).format
         if version != _FORMAT:
@@ -255,7 +288,7 @@ def _decode_root(encoded: bytes) -> RootRecord:
         record = msgspec.json.decode(encoded, type=RootRecord)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _root_damaged() from None
-    providers: Sequence[tuple[str, bool]] = (("file", False), ("passphrase", True))
+    providers: Sequence[tuple[str, bool]] = (("file", False), ("passphrase", True), ("pkcs11", False))
     if (record.provider, record.argon2id is not None) not in providers:
         raise _root_damaged()
     return record
@@ -267,24 +300,25 @@ def _root_damaged() -> MaterialDamaged:
     )
 
 
-async def _open_root_record(encoded: bytes, root_key: RootKey) -> tuple[RootRecord, AESGCM]:
-    record = _decode_root(encoded)
+async def open_root_record(encoded: bytes, root_key: RootKey) -> tuple[RootRecord, RootCipher]:
+    """The root record and its key. Raises ``CredentialsRefused`` for a root key that is not this store's."""
+    record = decode_root(encoded)
     if record.provider != root_key.provider:
         raise CredentialsRefused(
             f"this store's root key comes from provider {record.provider!r}, but rootKey.provider says "
-            f"{root_key.provider!r}: set it back",
+            f"{root_key.provider!r}: set it back, or move it with 'keystead migrate-root-key'",
             reason="RootKeyMismatch",
         )
-    if not root_key.present():
+    if not await root_key.present():
         # A fresh key here would look like a repair and lock every existing key away for ever.
         raise CredentialsRefused(
-            f"{root_key.whereabouts} is missing, and the keys of this store cannot be opened without it: restore the "
-            "file from your backup of the root key; a new one is never made for a store that has keys",
+            f"{root_key.whereabouts} is missing, and the keys of this store cannot be opened without it: restore it "
+            "from your backup of the root key; a new one is never made for a store that has keys",
             reason="RootKeyMissing",
         )
     cipher = await root_key.cipher(record.argon2id)
     try:
-        unseal(cipher, record.check, record.binding())
+        await cipher.unseal(record.check, record.binding())
     except SealBroken:
         raise CredentialsRefused(
             f"{root_key.whereabouts} is not the root key of this store: restore the one that the store was made with "

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from plugins.sdk import Options, SecretSource
+from plugins.sdk.pkcs11 import TokenOptions
 
 
 class FileRootKey(Options, frozen=True, tag_field="provider", tag="file"):
@@ -21,12 +22,28 @@ class PassphraseRootKey(Options, frozen=True, tag_field="provider", tag="passphr
     passphrase: SecretSource
 
 
+class TokenRootKey(TokenOptions, frozen=True, tag_field="provider", tag="pkcs11"):
+    """The root key is an AES-256 key in an HSM, made there by ``keystead init``, and never leaves it.
+
+    ``key`` names it in the token, where its label is ``keystead-root:`` and this name. ``seconds`` bound one call.
+    """
+
+    pin: SecretSource | None = None
+    key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "keystead"
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 5.0
+
+
+RootKeyOptions = FileRootKey | PassphraseRootKey | TokenRootKey
+
+
 class SoftwareOptions(Options, frozen=True):
     """``domain_key_rotation_days`` bounds the age of the domain key that wraps new material, in days.
 
-    ``cache_size`` bounds how many unwrapped materials one process keeps in memory.
+    ``cache_size`` bounds how many unwrapped materials one process keeps in memory. ``previous_root_key`` is for
+    ``keystead migrate-root-key`` alone: where the root key came from before ``root_key`` was changed.
     """
 
-    root_key: FileRootKey | PassphraseRootKey
+    root_key: RootKeyOptions
+    previous_root_key: RootKeyOptions | None = None
     domain_key_rotation_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     cache_size: Annotated[int, msgspec.Meta(ge=1)] = 100_000

@@ -39,12 +39,12 @@ from plugins.sdk import (
     WrappingKey,
     WrappingSpec,
 )
-from plugins.software import importing, keymaking
+from plugins.software import importing, keymaking, migration
 from plugins.software.cache import MaterialCache
 from plugins.software.domainkeys import DOMAIN_PREFIX, ROOT_RECORD, DomainKeys
 from plugins.software.material import OpenMaterial
 from plugins.software.options import SoftwareOptions
-from plugins.software.rootkey import root_key
+from plugins.software.roottoken import root_key
 from plugins.software.sealing import bind
 from plugins.software.tokens import domain_id_of, open_token, seal_token
 
@@ -66,7 +66,7 @@ class SoftwareKeyStore(KeyStorePlugin):
         super().__init__(options, context)
         assert isinstance(options, SoftwareOptions)
         self._settings = options
-        self._root_key = root_key(options.root_key)
+        self._root_key = root_key(options.root_key, context)
         self._domains: DomainKeys | None = None
         self._cache = MaterialCache(options.cache_size)
         # Names are unique for ever, so this grows by one short string per destroyed material and never needs pruning.
@@ -85,6 +85,17 @@ class SoftwareKeyStore(KeyStorePlugin):
             raise Misconfigured(f"key store {self.context.store_name!r} has a root key already; nothing was changed")
         await self._root_key.provision()
 
+    async def migrate(self) -> list[str]:
+        """Move the store from ``previousRootKey`` to ``rootKey``."""
+        if self._settings.previous_root_key is None:
+            raise Misconfigured("previousRootKey: say where the root key came from until now, as rootKey says it")
+        previous = root_key(self._settings.previous_root_key, self.context)
+        try:
+            return await migration.move(self.context.state, previous, self._root_key)
+        finally:
+            await previous.close()
+            await self._root_key.close()
+
     async def open(self) -> Capabilities:
         self._domains = await DomainKeys.open(self.context.state, self._root_key, self.context.now)
         return Capabilities(
@@ -102,6 +113,7 @@ class SoftwareKeyStore(KeyStorePlugin):
         self._domains = None
         self._forgettings += 1
         self._cache.clear()
+        await self._root_key.close()
 
     async def probe(self) -> Health:
         try:

@@ -1,4 +1,4 @@
-"""Where the root key comes from. Called by ``plugin`` (provision) and ``domainkeys`` (open).
+"""Where the root key comes from. Called by ``plugin`` (provision), ``domainkeys`` (open) and ``migration``.
 
 Guarantees: a root key is read or derived, never stored by us outside its file; a file that others could read, that is
 missing or malformed is refused with a sentence that says what to do; no message, repr or chained error holds the key.
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from plugins.sdk import CredentialsRefused, Misconfigured, read_private_file
 from plugins.software.options import FileRootKey, PassphraseRootKey
+from plugins.software.sealing import seal, unseal
 
 ROOT_KEY_BYTES = 32
 _FILE_LABEL = b"KEYSTEAD-ROOT-KEY-1"
@@ -37,6 +38,29 @@ class Argon2Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_kib: Annotated[int, msgspec.Meta(ge=8 * 16, le=1024 * 1024)] = 64 * 1024
 
 
+class RootCipher(Protocol):
+    """The root key, ready to wrap, wherever it is."""
+
+    async def seal(self, plaintext: bytes, binding: bytes) -> bytes:
+        """A box that opens only with this root key and binding."""
+
+    async def unseal(self, box: bytes, binding: bytes) -> bytes:
+        """What was sealed. Raises :class:`SealBroken`, or what keeps it from the key."""
+
+
+class HeldCipher:
+    """A root key in this process's memory."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    async def seal(self, plaintext: bytes, binding: bytes) -> bytes:
+        return seal(self._cipher, plaintext, binding)
+
+    async def unseal(self, box: bytes, binding: bytes) -> bytes:
+        return unseal(self._cipher, box, binding)
+
+
 class RootKey(Protocol):
     """A provider of the root key."""
 
@@ -51,11 +75,14 @@ class RootKey(Protocol):
     def fresh_parameters(self) -> Argon2Parameters | None:
         """What a new store records beside its root key, if anything."""
 
-    async def cipher(self, parameters: Argon2Parameters | None) -> AESGCM:
-        """The root key, ready to wrap. Raises ``CredentialsRefused`` or ``Misconfigured``."""
+    async def cipher(self, parameters: Argon2Parameters | None) -> RootCipher:
+        """The root key, ready to wrap. Raises ``CredentialsRefused``, ``Misconfigured`` or ``Unavailable``."""
 
-    def present(self) -> bool:
+    async def present(self) -> bool:
         """Whether there is a key to read at all."""
+
+    async def close(self) -> None:
+        """Let go of whatever holds the key."""
 
 
 class RootKeyFile:
@@ -99,10 +126,13 @@ class RootKeyFile:
     def fresh_parameters(self) -> None:
         return None
 
-    def present(self) -> bool:
-        return os.path.lexists(self._path)
+    async def present(self) -> bool:
+        return await asyncio.to_thread(os.path.lexists, self._path)
 
-    async def cipher(self, parameters: Argon2Parameters | None) -> AESGCM:  # noqa: ARG002
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def cipher(self, parameters: Argon2Parameters | None) -> HeldCipher:  # noqa: ARG002
         content = read_private_file(self._path, "rootKey").expose()
         label, _, encoded = content.removesuffix(b"\n").partition(b" ")
         try:
@@ -115,7 +145,7 @@ class RootKeyFile:
                 f"{_FILE_LABEL.decode()}); restore it from your backup",
                 reason="RootKeyMalformed",
             )
-        return AESGCM(key)
+        return HeldCipher(key)
 
 
 class RootKeyPassphrase:
@@ -133,10 +163,13 @@ class RootKeyPassphrase:
     def fresh_parameters(self) -> Argon2Parameters:
         return Argon2Parameters(salt=os.urandom(16))
 
-    def present(self) -> bool:
+    async def present(self) -> bool:
         return True
 
-    async def cipher(self, parameters: Argon2Parameters | None) -> AESGCM:
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def cipher(self, parameters: Argon2Parameters | None) -> HeldCipher:
         assert parameters is not None
         passphrase = self._source.read("rootKey.passphrase")
         kdf = Argon2id(
@@ -146,11 +179,4 @@ class RootKeyPassphrase:
             lanes=parameters.lanes,
             memory_cost=parameters.memory_kib,
         )
-        return AESGCM(await asyncio.to_thread(kdf.derive, passphrase.expose()))
-
-
-def root_key(options: FileRootKey | PassphraseRootKey) -> RootKey:
-    """The provider that the options name."""
-    if isinstance(options, FileRootKey):
-        return RootKeyFile(options)
-    return RootKeyPassphrase(options)
+        return HeldCipher(await asyncio.to_thread(kdf.derive, passphrase.expose()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from plugins.memory import MemoryKeyStore, MemoryOptions
 from plugins.pkcs11 import Pkcs11KeyStore, Pkcs11Options
 from plugins.sdk import KeySpec, KeyStorePlugin
 from plugins.sdk.conformance import KeyStoreConformance, MemoryState
-from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions
+from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions, TokenRootKey
 from tests.hsm import PIN, NssToken, SoftToken, pin_file
 
 
@@ -101,3 +102,31 @@ class TestClusterThatDoesNotSynchronise(OnToken):
         members = [{"token": each.label, "environment": each.environment} for each in (first, second)]
         more = {"pin": pin_file(tmp_path), "members": members, "workers": 1, "synchroniseSeconds": 0.1}
         self.options = msgspec.convert(first.options(**more), Pkcs11Options)
+
+
+class TestSoftwareKeyStoreUnderAnHsm(TestSoftwareKeyStore):
+    """The standard store with its root key in an HSM is the same store."""
+
+    @pytest.fixture(autouse=True)
+    def root_key_path(self, tmp_path: Path) -> None:
+        options = {**SoftToken(tmp_path).options(), "pin": pin_file(tmp_path), "provider": "pkcs11"}
+        self.root_key = msgspec.convert(options, TokenRootKey)
+
+    @pytest.fixture
+    async def plugin(self, state: MemoryState) -> AsyncIterator[KeyStorePlugin]:
+        """Instances that a test opens beside the first are closed too: each has a worker."""
+        self.made: list[KeyStorePlugin] = []
+        plugin = self.make_plugin(state)
+        await plugin.provision()
+        self.capabilities = await plugin.open()
+        yield plugin
+        for each in self.made:
+            await each.close()
+
+    def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
+        plugin = SoftwareKeyStore(SoftwareOptions(root_key=self.root_key), self.context(state))
+        self.made.append(plugin)
+        return plugin
+
+    def secrets(self) -> list[bytes]:
+        return [PIN.encode()]

@@ -75,7 +75,7 @@ class TokenPool:
         self.workers = WorkerPool(
             name,
             TARGET,
-            {"options": msgspec.to_builtins(options), "pin": pin},
+            {"options": _plain(options), "pin": pin},
             limits=limits,
             environment={**known, **options.environment},
             changed=changed,
@@ -148,3 +148,10 @@ class TokenPool:
     async def probe(self, label: str | None = None) -> None:
         """Use the token, and a key if one is given. Raises if it is not as it should be."""
         await self._use("probe", label)
+
+
+def _plain(options: TokenOptions) -> Any:
+    """What a worker needs of them, whatever the plugin's own options add."""
+    return msgspec.to_builtins(
+        TokenOptions(**{name: getattr(options, name) for name in TokenOptions.__struct_fields__})
+    )
