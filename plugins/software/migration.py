@@ -100,7 +100,9 @@ async def _wrap_again(
     binding = record.binding(root.id, number_in(name))
     if record.next is None or record.next.root_id != root.id:
         second = NextWrapping(root.id, await cipher.seal(key, binding))
-        await _replace(state, name, encoded, msgspec.structs.replace(record, next=second))
+        # A finished move whose last step was interrupted left the present box in ``next``: it must not be lost here.
+        wrapped = record.wrapped_for(present[0].id)
+        await _replace(state, name, encoded, msgspec.structs.replace(record, wrapped=wrapped, next=second))
         encoded = await state.get(name) or b""
     _, reopened = await open_domain_record(name, encoded, *following)
     if reopened != key:
