@@ -39,8 +39,9 @@
     ├── DeadlineExceeded            written, not yet observed
     ├── StoreUnavailable            the database cannot write now (full disk, read-only): nothing was changed
     ├── of custom key stores        KeyStoreNameInUse, KeyStoreHasKeys, ClusterNotFound, ClusterInUse,
-    │                               ClusterNotActive, ClusterNotRelated, ClusterUnsuitable, IncorrectTrustAnchor; each
-    │                               is of a kind above
+    │                               ClusterNotActive, ClusterNotRelated, ClusterUnsuitable, IncorrectTrustAnchor,
+    │                               ProxyUriInUse, ProxyEndpointInUse, ProxyServiceInUse, ProxyServiceNotFound,
+    │                               ProxyServiceUnsuitable, ProxyUnsuitable; each is of a kind above
     └── Fatal                       the process cannot go on
         ├── StartupRefused             the server does not start, and why
         ├── StoreDamaged               the database or a key token fails its checks
@@ -276,6 +277,30 @@ class ClusterUnsuitable(InvalidInput):
 
 class IncorrectTrustAnchor(InvalidInput):
     code = "IncorrectTrustAnchor"
+
+
+class ProxyUriInUse(AlreadyExists):
+    code = "ProxyUriInUse"
+
+
+class ProxyEndpointInUse(AlreadyExists):
+    code = "ProxyEndpointInUse"
+
+
+class ProxyServiceInUse(AlreadyExists):
+    code = "ProxyServiceInUse"
+
+
+class ProxyServiceNotFound(NotFound):
+    code = "ProxyServiceNotFound"
+
+
+class ProxyServiceUnsuitable(InvalidInput):
+    code = "ProxyServiceUnsuitable"
+
+
+class ProxyUnsuitable(InvalidInput):
+    code = "ProxyUnsuitable"
 
 
 class KeyStoreFailure(KeysteadError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,6 +25,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Account = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
 ClusterId = Annotated[str, msgspec.Meta(pattern=r"^cluster-[2-7a-zA-Z]{11,16}$")]
 """An AWS CloudHSM cluster id (KMS service model: CloudHsmClusterIdType)."""
+XksConnectionName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9.-]{1,120}$")]
 RegionName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
 
 
@@ -45,6 +46,24 @@ class CustomKeyStores(_Section, frozen=True):
     auto_connect: bool = False
     """Connect a custom key store when it is made. In AWS somebody has to call ConnectCustomKeyStore; the Terraform
     provider never does, so that its keys cannot be made."""
+
+
+class XksConnection(_Section, frozen=True):
+    """How an external key store proxy is reached: what the KMS API has no words for.
+
+    Under the host name of a proxy with a public endpoint, or under the name of a VPC endpoint service. Files are PEM;
+    ``address`` and ``port`` are where the proxy really is, ``authority`` is who issued its certificate.
+    """
+
+    address: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
+    authority: str | None = None
+    client: Tls | None = None
+    """The certificate that is shown to a proxy that asks for one."""
+    private_dns_name: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9.-]{1,120}$")] | None = None
+    """Of a VPC endpoint service: the host name that key stores have to name as their endpoint."""
+    owner: Account | None = None
+    """Of a VPC endpoint service: the account whose it is. Absent, this server's."""
 
 
 class DevCredentials(msgspec.Struct, frozen=True):
@@ -76,6 +95,8 @@ class Settings(_Section, frozen=True):
     clusters: dict[ClusterId, dict[str, Any]] = {}
     """HSM clusters that key stores can name: options of ``pkcs11``, and ``trustAnchor`` (a PEM file) and ``active``."""
     custom_key_stores: CustomKeyStores = CustomKeyStores()
+    xks_connections: dict[XksConnectionName, XksConnection] = {}
+    """How proxies are reached, by host name or by the name of a VPC endpoint service."""
     nitro_root: str | None = None
     """PEM file of the root certificates under which attestation documents of enclaves are believed."""
     copies: tuple[str, ...] = ()
@@ -149,23 +170,35 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         clusters=clusters,
         tls=tls,
         nitro_root=nitro_root,
+        xks_connections={name: _with_files(each, absolute) for name, each in settings.xks_connections.items()},
+    )
+
+
+def _with_files(connection: XksConnection, absolute: Callable[[str], str]) -> XksConnection:
+    authority, client = connection.authority, connection.client
+    return msgspec.structs.replace(
+        connection,
+        authority=None if authority is None else absolute(authority),
+        client=None if client is None else Tls(absolute(client.certificate), absolute(client.key)),
     )
 
 
 def with_absolute_files(options: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Options of a key store with every file that they name relative to ``base`` made absolute.
 
-    Files are what ``fromFile``, ``path`` and ``trustAnchor`` name. A module is not one: a bare name is searched for.
+    Files are what ``fromFile``, ``path``, ``trustAnchor``, ``authority`` and ``certificate`` name, and ``key`` beside a
+    ``certificate``. A module is not one: a bare name is searched for.
     """
+    files = _FILES | {"key"} if "certificate" in options else _FILES
 
     def absolute(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
             return with_absolute_files(value, base)
         if isinstance(value, list | tuple):
             return [absolute("", each) for each in value]
-        return str((base / value).resolve()) if name in _FILES and isinstance(value, str) else value
+        return str((base / value).resolve()) if name in files and isinstance(value, str) else value
 
     return {name: absolute(name, value) for name, value in options.items()}
 
 
-_FILES: Final = frozenset({"fromFile", "path", "trustAnchor"})
+_FILES: Final = frozenset({"fromFile", "path", "trustAnchor", "authority", "certificate"})

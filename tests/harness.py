@@ -57,7 +57,8 @@ threading.Thread(target=outlive_nobody, daemon=True).start()
 import asyncio, msgspec
 from controlplane import processes, server
 from controlplane.errors import KeysteadError
-from controlplane.settings import CustomKeyStores, dev_settings
+from controlplane.settings import CustomKeyStores, XksConnection, dev_settings
+from plugins.xks import XksOptions
 
 directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
 settings = dev_settings(int(changes.pop("port", 0)), directory)
@@ -66,6 +67,10 @@ regions = tuple(changes.pop("regions", settings.regions))
 provision = changes.pop("provision", True)
 if "custom_key_stores" in changes:
     changes["custom_key_stores"] = msgspec.convert(changes["custom_key_stores"], CustomKeyStores)
+if "xks_connections" in changes:
+    changes["xks_connections"] = msgspec.convert(changes["xks_connections"], dict[str, XksConnection])
+patience = changes.pop("xks_patience", 16)
+XksOptions.budget = property(lambda options: patience * options.timeout_milliseconds / 1000)
 settings = msgspec.structs.replace(settings, regions=regions, standard=standard, **changes)
 runs = server if settings.workers == 1 else processes
 try:
@@ -76,7 +81,11 @@ except KeysteadError as error:
     print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
     sys.exit(1)
 """
-"""``keystead dev`` with settings that a test can change, among them a log at its most talkative."""
+"""``keystead dev`` with settings that a test can change, among them a log at its most talkative.
+
+``xks_patience``: times so much it waits longer for external key stores than KMS does, because a machine that runs many
+tests at once is slow. 1 where a test is about the time itself.
+"""
 
 
 def eventually(condition: Callable[[], T], what: str, *, seconds: float = 30.0, pause: float = 0.02) -> T:

@@ -17,6 +17,7 @@ from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
 from controlplane.keystores.calls import Calls
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from controlplane.schema.keys import Origin
+from controlplane.schema.keystores import STANDARD
 from controlplane.schema.meta import Key, Kind
 from controlplane.settings import Settings
 from controlplane.store import objects
@@ -73,7 +74,9 @@ class Services(msgspec.Struct, frozen=True):
                 return key
             synced = find_condition(key.status.conditions, ConditionType.SYNCED)
             if synced is not None and synced.status is ConditionStatus.FALSE and synced.reason is Reason.CREATE_REFUSED:
-                raise KeyStoreFailure(synced.message, reason=synced.reason)
+                error = KeyStoreFailure(synced.message, reason=synced.reason, custom=key.spec.key_store != STANDARD)
+                error.cause = synced.cause
+                raise error
             remaining = deadline - asyncio.get_running_loop().time()
             if remaining <= 0:
                 raise DeadlineExceeded(

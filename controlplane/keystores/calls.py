@@ -132,6 +132,13 @@ class Calls:
             raise
         return connection.capabilities
 
+    async def try_out(self, connection: Connection) -> None:
+        """Open a prepared connection to see that it can be, and close it again. Nobody else hears of it."""
+        try:
+            await self._run(connection, "open", connection.plugin.open(), OPEN_SECONDS)
+        finally:
+            await self.close(connection)
+
     async def close(self, connection: Connection) -> None:
         """Close, and never raise: a store that cannot be closed is left behind."""
         try:

@@ -7,7 +7,7 @@ never handed out again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -34,6 +34,16 @@ OPEN_SECONDS: Final = 1.0
 
 SecretOf = Callable[[str, str], Awaitable[SecretBytes]]
 """A secret that the server keeps for a key store, by the store's name and its own. Raises the SDK's errors."""
+
+
+async def _given(
+    secrets: Mapping[str, SecretBytes], kept: Callable[[str], Awaitable[SecretBytes]] | None, name: str
+) -> SecretBytes:
+    if name in secrets:
+        return secrets[name]
+    if kept is None:
+        raise Misconfigured(f"fromStore: this server keeps no secret {name}")
+    return await kept(name)
 
 
 class BreakerState(StrEnum):
@@ -110,15 +120,28 @@ class Connections:
         self.inner: InnerStore | None = None
         """The standard key store, for stores that put a layer of their own around it; ``calls`` provides it."""
 
-    def prepare(self, name: str, store_type: str, options: dict[str, Any]) -> Connection:
-        """A connection that is not open yet. Raises :class:`KeyStoreFailure` if the options are wrong."""
+    def prepare(
+        self,
+        name: str,
+        store_type: str,
+        options: dict[str, Any],
+        secrets: Mapping[str, SecretBytes] | None = None,
+    ) -> Connection:
+        """A connection that is not open yet. Raises :class:`KeyStoreFailure` if the options are wrong.
+
+        ``secrets``: what ``fromStore`` names before the server keeps it, to try out what somebody asks for.
+        """
         plugin_type = load_plugin(store_type)
         try:
             converted = msgspec.convert(options, plugin_type.options_type)
         except msgspec.ValidationError as error:
             raise KeyStoreFailure(f"options of key store {name}: {error}", reason="Misconfigured") from None
         inner = self.inner if store_type != STANDARD else None
-        secret = None if self.secret_of is None else partial(self.secret_of, name)
+        secret: Callable[[str], Awaitable[SecretBytes]] | None = None
+        if self.secret_of is not None:
+            secret = partial(self.secret_of, name)
+        if secrets:
+            secret = partial(_given, secrets, secret)
         context = PluginContext(name, self._state_of(name), self._clock.time, secret=secret, inner=inner)
         try:
             converted.check()

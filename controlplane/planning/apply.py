@@ -27,6 +27,7 @@ from controlplane.schema.principals import PrincipalStatus
 from controlplane.schema.xksproxies import DesiredXksProxy, XksProxyStatus
 from controlplane.store import claims, credentials, keys, keystores, objects, plans
 from controlplane.store.database import Tx
+from plugins.sdk import CallInfo
 
 Desires = Mapping[tuple[Kind, str], Desire]
 
@@ -163,7 +164,7 @@ def _write(tx: Tx, change: PlannedChange, desire: Desire | None, author: _Author
         return remove(tx, change, author.by, now, spec_set=author.spec_set)
     if change.action is Action.CREATE:
         assert desire is not None
-        made = _create(tx, desire, author.spec_set, author.account, now)
+        made = _create(tx, desire, author)
         _claim(tx, made, desire, author)
         return made
     assert change.uid is not None
@@ -233,13 +234,17 @@ def forget(tx: Tx, present: AnyObject, spec_set: str, now: datetime) -> AnyObjec
     return objects.replace(tx, present.metadata.uid, now=now, release=present.metadata.spec_set == spec_set)
 
 
-def _create(tx: Tx, desire: Desire, spec_set: str | None, account: str, now: datetime) -> AnyObject:
-    spec = desire.spec
+def _create(tx: Tx, desire: Desire, author: _Author) -> AnyObject:
+    spec, spec_set, now = desire.spec, author.spec_set, author.now
     if isinstance(spec, DesiredKey):
         store = objects.get_named(tx, Kind.KEY_STORE, spec.key_store)
         if store is None or store.metadata.deletion is not None:
             raise StalePlan(f"KeyStore {spec.key_store} of Key {desire.name} is gone since this plan; plan again")
-        return keys.create(tx, desired=spec, account=account, now=now, name=desire.name, spec_set=spec_set)
+        # An external key's manager hears of the making as of a request of whoever applies.
+        asked = CallInfo("CreateKey", author.by, str(uuid.uuid4()))
+        return keys.create(
+            tx, desired=spec, account=author.account, now=now, name=desire.name, spec_set=spec_set, asked=asked
+        )
     if isinstance(spec, DesiredKeyStore):
         return keystores.create(tx, name=desire.name, spec=spec, now=now, spec_set=spec_set)
     if isinstance(spec, DesiredXksProxy):
@@ -260,7 +265,7 @@ def _create(tx: Tx, desire: Desire, spec_set: str | None, account: str, now: dat
         uid=str(uuid.uuid4()),
         name=desire.name,
         spec=spec,
-        status=PrincipalStatus(arn=principal_arn(account, spec.type, desire.name), created_at=now),
+        status=PrincipalStatus(arn=principal_arn(author.account, spec.type, desire.name), created_at=now),
         spec_set=spec_set,
     )
 

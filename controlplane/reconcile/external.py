@@ -30,12 +30,12 @@ from controlplane.keystores.calls import Calls
 from controlplane.schema.conditions import Reason
 from controlplane.schema.keys import KeyStatus, MaterialState, MaterialStatus
 from controlplane.schema.meta import Key
-from controlplane.store import attempts, material, objects
+from controlplane.store import attempts, externalkeys, material, objects
 from controlplane.store.attempts import Attempt, Finding, Verb
 from controlplane.store.catalog import reference
 from controlplane.store.database import Database, Tx
 from controlplane.store.lease import Lease
-from plugins.sdk import Custody, Material, MaterialRef, Outcome
+from plugins.sdk import Custody, Material, MaterialRef, Outcome, caused_by
 
 log = structlog.get_logger("keystead.reconcile")
 
@@ -51,6 +51,7 @@ class Held(Exception):
         retry: bool = True,
         unknown: bool = False,
         wake: tuple[str, ...] = (),
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.wake = wake
@@ -59,6 +60,7 @@ class Held(Exception):
         self.message = message
         self.retry = retry
         self.unknown = unknown
+        self.cause = cause
 
 
 class External:
@@ -94,7 +96,11 @@ class External:
         store, theirs = key.spec.key_store, key.status.adopts
         if theirs is not None and not key.status.materials:
             return await self._make(key, name, lambda: self._calls.adopt(store, theirs, new))
-        return await self._make(key, name, lambda: self._calls.create(store, new))
+        asked = None
+        if key.spec.xks_key_id is not None:
+            asked = self._database.read(lambda tx: externalkeys.asker(tx, key.metadata.uid))
+        with caused_by(asked):
+            return await self._make(key, name, lambda: self._calls.create(store, new))
 
     async def replicate(self, key: Key, source: Key, theirs: MaterialStatus) -> Key:
         """Give ``key``, a replica, the material ``theirs`` of its primary key ``source``. The key afterwards."""
@@ -115,7 +121,7 @@ class External:
             raise Held(Reason.CREATE_OUTCOME_UNKNOWN, error.message, unknown=True) from None
         except KeysteadError as error:
             await self._end(attempt, Outcome.REFUSED, error.message)
-            raise Held(_create_reason(error), error.message) from None
+            raise Held(_create_reason(error), error.message, cause=error.cause) from None
         return await self._adopt(key, attempt, made)
 
     async def observe(self, key: Key) -> None:

@@ -58,6 +58,8 @@ class Verdict(msgspec.Struct, frozen=True):
     gone: bool = False
     wake: tuple[str, ...] = ()
     """Uids of other keys that should look again because of this pass."""
+    cause: str = ""
+    """Of the condition."""
 
 
 class KeyReconciler:
@@ -89,7 +91,7 @@ class KeyReconciler:
             verdict = await self._converge(key)
         except Held as held:
             status = ConditionStatus.UNKNOWN if held.unknown else ConditionStatus.FALSE
-            verdict = Verdict(status, held.reason, held.message, retry=held.retry, wake=held.wake)
+            verdict = Verdict(status, held.reason, held.message, retry=held.retry, wake=held.wake, cause=held.cause)
         except KeyStoreUnavailable as error:
             verdict = Verdict(ConditionStatus.FALSE, Reason.STORE_UNREACHABLE, error.message, retry=True)
         except KeysteadError as error:
@@ -159,6 +161,7 @@ class KeyReconciler:
                 message=verdict.message,
                 last_transition=now,
                 observed_generation=generation,
+                cause=verdict.cause,
             )
             ready = Condition(
                 type=ConditionType.READY,

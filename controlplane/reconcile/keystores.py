@@ -16,14 +16,15 @@ from controlplane.clock import Clock
 from controlplane.errors import Conflict, KeysteadError, KeyStoreFailure
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connection
+from controlplane.reconcile import storehealth
 from controlplane.reconcile.keys import Verdict
 from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, with_condition
 from controlplane.schema.events import EventReason
-from controlplane.schema.keystores import ConnectionProblem, ConnectionState, MemberStatus
+from controlplane.schema.keystores import ConnectionProblem, ConnectionState
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.store import events, keystores, objects
 from controlplane.store.database import Database, Tx
-from plugins.sdk import Capabilities, Health
+from plugins.sdk import Capabilities, Health, HealthLevel
 
 log = structlog.get_logger("keystead.reconcile")
 
@@ -186,18 +187,17 @@ class KeyStoreReconciler:
                 problem=_first(store.status.problem, problem),
             )
             if health is not None:
-                members = tuple(
-                    MemberStatus(name=each.name, active=each.active, message=each.detail) for each in health.members
-                )
-                status = msgspec.structs.replace(
-                    status,
-                    members=members,
-                    synchronised=health.synchronised,
-                    missing_to_create=health.missing_to_create,
-                )
+                status = storehealth.seen(status, health, now)
+            elif problem is not None:
+                status = msgspec.structs.replace(status, health=HealthLevel.UNAVAILABLE)
+            elif connection is ConnectionState.DISCONNECTED:
+                status = msgspec.structs.replace(status, health=None, latency=None)
             if set(conditions) == set(store.status.conditions):
                 status = msgspec.structs.replace(status, conditions=store.status.conditions)
             objects.replace(tx, seen.metadata.uid, now=now, status=status)
+            if health is not None:
+                for what, told in storehealth.news(store.status, status, message):
+                    events.record(tx, store, what, told, now)
 
         await self._database.write(write)
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
+
 from controlplane.schema.base import Frozen
 
 
@@ -71,6 +73,8 @@ class Condition(Frozen):
     last_transition: datetime
     message: str = ""
     observed_generation: int = 0
+    cause: str = ""
+    """What went wrong in an external key store, where the doors have words of their own for it."""
 
 
 def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:
@@ -80,14 +84,7 @@ def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Con
         if present.type is not new.type:
             result.append(present)
         elif present.status is new.status:
-            new = Condition(
-                type=new.type,
-                status=new.status,
-                reason=new.reason,
-                last_transition=present.last_transition,
-                message=new.message,
-                observed_generation=new.observed_generation,
-            )
+            new = msgspec.structs.replace(new, last_transition=present.last_transition)
     return (*result, new)
 
 

@@ -46,6 +46,12 @@ class EventReason(StrEnum):
     STORE_CONNECTED = "StoreConnected"
     STORE_FAILED = "StoreFailed"
     STORE_MAINTAINED = "StoreMaintained"
+    STORE_DEGRADED = "StoreDegraded"
+    """It serves, and something is wrong."""
+    STORE_RECOVERED = "StoreRecovered"
+    STORE_SLOW = "StoreSlow"
+    """Its answers come close to the time after which they are given up."""
+    CERTIFICATE_EXPIRES_SOON = "CertificateExpiresSoon"
     PROXY_LISTENING = "ProxyListening"
     PROXY_FAILED = "ProxyFailed"
 
@@ -60,6 +66,9 @@ WARNINGS: Final = frozenset(
         EventReason.USE_REFUSED,
         EventReason.DRIFT_FOUND,
         EventReason.STORE_FAILED,
+        EventReason.STORE_DEGRADED,
+        EventReason.STORE_SLOW,
+        EventReason.CERTIFICATE_EXPIRES_SOON,
         EventReason.IMPORT_REFUSED,
         EventReason.MATERIAL_EXPIRES_SOON,
         EventReason.MATERIAL_EXPIRED,

@@ -11,6 +11,7 @@ import msgspec
 from controlplane.schema.base import Frozen, Name
 from controlplane.schema.conditions import Condition
 from controlplane.schema.keys import KeySpec, KeyUsage, Management
+from plugins.sdk import HealthLevel
 
 STANDARD = "standard"
 """Name and type of the key store that every server has."""
@@ -76,6 +77,15 @@ class MemberStatus(Frozen):
     message: str = ""
 
 
+class LatencyStatus(Frozen):
+    """How long recent requests to a store took, in milliseconds, rounded up to a step so that it says little often."""
+
+    p50: int
+    p99: int
+    limit: int
+    """After so many a request is given up."""
+
+
 class KeyStoreStatus(Frozen):
     """``status`` of a KeyStore: its connection and what the open store can hold."""
 
@@ -89,4 +99,10 @@ class KeyStoreStatus(Frozen):
     """Whether a key that one member makes appears in the others by itself; absent if that is not known."""
     missing_to_create: int = 0
     """So many more members have to be active before keys can be made."""
+    health: HealthLevel | None = None
+    """As the last look found it; absent while it is declared as not connected."""
+    certificate_expires_at: datetime | None = None
+    certificate_days: int | None = None
+    """Whole days until then, of the certificate of the store's server."""
+    latency: LatencyStatus | None = None
     conditions: tuple[Condition, ...] = ()

@@ -35,6 +35,7 @@ from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, Origin, Ro
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind, XksProxy
 from controlplane.store import attempts, claims, events, externalkeys, objects, people
+from plugins.sdk import CallInfo
 
 MAX_ROTATIONS_ON_DEMAND = 25
 """In the life of a key (KMS Developer Guide, "Quotas")."""
@@ -49,6 +50,7 @@ def create(
     name: str | None = None,
     spec_set: str | None = None,
     adopts: str | None = None,
+    asked: CallInfo | None = None,
 ) -> Key:
     """A new key without material; the reconciler makes that, or takes over what its key store calls ``adopts``.
     ``desired`` is complete (``domain.capabilities``).
@@ -93,7 +95,7 @@ def create(
         finalizers=(MATERIAL_FINALIZER,),
     )
     if desired.xks_key_id is not None:
-        externalkeys.take(tx, key_store=desired.key_store, external_id=desired.xks_key_id, uid=uid)
+        externalkeys.take(tx, key_store=desired.key_store, external_id=desired.xks_key_id, uid=uid, asked=asked)
     return cast(Key, created)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import cast
 
@@ -93,12 +93,10 @@ def custom(tx: sqlite3.Connection) -> Iterator[KeyStore]:
 # ---- secrets ---------------------------------------------------------------------------------------------------------
 
 
-def put_secret(tx: sqlite3.Connection, *, uid: str, name: str, sealed: bytes) -> None:
-    """Keep a sealed secret of a key store, in place of the one of that name."""
-    tx.execute(
-        "INSERT INTO key_store_secrets VALUES (?, ?, ?) ON CONFLICT (uid, name) DO UPDATE SET sealed = excluded.sealed",
-        (uid, name, sealed),
-    )
+def put_secrets(tx: sqlite3.Connection, uid: str, sealed: Mapping[str, bytes]) -> None:
+    """Keep sealed secrets of a key store, by name, in place of all that it had."""
+    tx.execute("DELETE FROM key_store_secrets WHERE uid = ?", (uid,))
+    tx.executemany("INSERT INTO key_store_secrets VALUES (?, ?, ?)", ((uid, *each) for each in sealed.items()))
 
 
 def find_secret(tx: sqlite3.Connection, uid: str, name: str) -> bytes | None:

@@ -258,3 +258,10 @@ def m014_key_store_secrets(db: Database) -> None:
 def m014_findings(db: Database) -> None:
     """What a person found about a call whose outcome nobody else can find out."""
     db.conn.execute("ALTER TABLE attempts ADD COLUMN finding TEXT")
+
+
+@MIGRATIONS()
+def m015_external_key_askers(db: Database) -> None:
+    """Whose request made a key that stands for an external key."""
+    db.conn.execute("ALTER TABLE external_keys ADD COLUMN principal TEXT")
+    db.conn.execute("ALTER TABLE external_keys ADD COLUMN request_id TEXT")

@@ -3,7 +3,7 @@
 ``CONTRACT_VERSION`` is 1. See ``plugins/README.md`` to write a plugin and ``plugins.sdk.conformance`` to prove it.
 """
 
-from plugins.sdk.callinfo import CallInfo, call_info, reset_call_info, set_call_info
+from plugins.sdk.callinfo import CallInfo, call_info, caused_by, reset_call_info, set_call_info
 from plugins.sdk.contract import CONTRACT_VERSION, KeyStorePlugin
 from plugins.sdk.errors import (
     CredentialsRefused,
@@ -30,10 +30,12 @@ from plugins.sdk.types import (
     Custody,
     GcmCiphertext,
     Health,
+    HealthLevel,
     Imported,
     ImportTarget,
     InnerStore,
     KeyPair,
+    Latency,
     Material,
     MaterialRef,
     Member,
@@ -66,6 +68,7 @@ __all__ = [
     "Family",
     "GcmCiphertext",
     "Health",
+    "HealthLevel",
     "ImportTarget",
     "Imported",
     "IncorrectMaterial",
@@ -80,6 +83,7 @@ __all__ = [
     "KeyStoreError",
     "KeyStorePlugin",
     "KeyUsage",
+    "Latency",
     "Material",
     "MaterialDamaged",
     "MaterialNotFound",
@@ -102,6 +106,7 @@ __all__ = [
     "WrappingKey",
     "WrappingSpec",
     "call_info",
+    "caused_by",
     "read_private_file",
     "reset_call_info",
     "set_call_info",

@@ -7,6 +7,8 @@ do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 
 import msgspec
@@ -32,8 +34,18 @@ def call_info() -> CallInfo | None:
     return _current.get()
 
 
+@contextmanager
+def caused_by(info: CallInfo | None) -> Iterator[None]:
+    """The host's: within this, what the task calls is caused by that request."""
+    token = set_call_info(info)
+    try:
+        yield
+    finally:
+        reset_call_info(token)
+
+
 def set_call_info(info: CallInfo | None) -> Token[CallInfo | None]:
-    """The host's: say who causes what this task calls from now on, until :func:`reset_call_info`."""
+    """The host's, where every microsecond counts: the same, until :func:`reset_call_info`."""
     return _current.set(info)
 
 

@@ -41,6 +41,8 @@ class ProxyFault(StrEnum):
     INTERNAL = "XksInternal"
     UNREACHABLE = "XksUnreachable"
     """No TCP connection, or it broke."""
+    MANAGERS_UNAVAILABLE = "XksManagersUnavailable"
+    """The proxy answers, and says that no external key manager behind it can be used."""
     TLS_FAILED = "XksTlsFailed"
     TIMED_OUT = "XksTimedOut"
     UNFIT_KEY = "XksUnfitKey"

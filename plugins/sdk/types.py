@@ -123,6 +123,23 @@ class GcmCiphertext(msgspec.Struct, frozen=True):
     tag: bytes
 
 
+class HealthLevel(StrEnum):
+    """How a store is as a whole."""
+
+    ACTIVE = "ACTIVE"
+    DEGRADED = "DEGRADED"
+    """It serves, and something is wrong."""
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """How long recent requests to a store took, in seconds, and after how many it gives up on one."""
+
+    p50: float
+    p99: float
+    limit: float
+
+
 class Member(msgspec.Struct, frozen=True):
     """One device of a store: whether it does its work now, and a sentence if it does not."""
 
@@ -144,6 +161,11 @@ class Health(msgspec.Struct, frozen=True):
     synchronised: bool | None = None
     missing_to_create: int = 0
     """So many more members have to be active before material can be made."""
+    level: HealthLevel | None = None
+    """None: ``healthy`` says it all."""
+    certificate_expires_at: float | None = None
+    """Seconds since the epoch: until when the store's server is believed by its certificate."""
+    latency: Latency | None = None
 
 
 class KeyPair(msgspec.Struct, frozen=True):

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from plugins.sdk import Unavailable
+from plugins.sdk import Latency, Unavailable
 from plugins.sdk.external import ProxyFault
 from plugins.sdk.signing import XksSigner
 from plugins.xks import wire
@@ -26,6 +28,8 @@ from plugins.xks.options import XksOptions
 
 KEEP_ALIVE_SECONDS: Final = 50.0
 DNS_SECONDS: Final = 30
+RECENT: Final = 500
+"""So many requests the latencies are of."""
 
 A = TypeVar("A")
 
@@ -38,7 +42,7 @@ class ProxyClient:
         self._options = options
         self._signer = signer
         self._now = now
-        self._budget = options.timeout_milliseconds / 1000
+        self._budget = options.budget
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -46,12 +50,13 @@ class ProxyClient:
         self._urls: dict[str, URL] = {}
         self._closed = False
         self.certificate_expires_at: float | None = None
-        """Seconds since the epoch; of the proxy's certificate, as seen last by a health check."""
+        """Seconds since the epoch; of the proxy's certificate, as the last handshake saw it."""
+        self._took: deque[float] = deque(maxlen=RECENT)
         self._resolver = Resolver(options.address)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=options.max_connections,
-                ssl=tls_context(options),
+                ssl=tls_context(options, self._connected),
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
                 resolver=self._resolver,
                 ttl_dns_cache=DNS_SECONDS,
@@ -79,7 +84,7 @@ class ProxyClient:
 
     async def get_health_status(self, metadata: wire.RequestMetadata) -> wire.HealthStatus:
         body = wire.encode(wire.PlainRequest(metadata))
-        answer = await self._ask("/health", body, wire.HealthStatus, self._options.region, look=True)
+        answer = await self._ask("/health", body, wire.HealthStatus, self._options.region)
         wire.check_health(answer)
         return answer
 
@@ -104,18 +109,26 @@ class ProxyClient:
             raise wire.failure(ProxyFault.INVALID_RESPONSE)
         return answer.plaintext
 
+    def latency(self) -> Latency | None:
+        """Of recent requests, those included that were given up."""
+        took = sorted(self._took)
+        if not took:
+            return None
+        return Latency(took[len(took) // 2], took[min(len(took) * 99 // 100, len(took) - 1)], self._budget)
+
     # ---- one request -----------------------------------------------------------------------------------------------
 
-    async def _ask(self, rest: str, body: bytes, answer: type[A], region: str, *, look: bool = False) -> A:
+    async def _ask(self, rest: str, body: bytes, answer: type[A], region: str) -> A:
         if self._closed:
             raise Unavailable("the external key store is not open")
         if self._under_way >= 2 * self._options.max_connections:
             raise wire.failure(ProxyFault.THROTTLED)  # those that wait could not be answered in time either
         self._under_way += 1
         self._idle.clear()
+        begun = monotonic()
         try:
             async with asyncio.timeout(self._budget):
-                status, content = await self._exchange(self._options.uri_path + rest, body, region, look=look)
+                status, content = await self._exchange(self._options.uri_path + rest, body, region)
         except TimeoutError:
             raise wire.failure(ProxyFault.TIMED_OUT) from None
         except (aiohttp.ClientSSLError, ssl.SSLError):
@@ -127,6 +140,7 @@ class ProxyClient:
         except (aiohttp.ClientError, ValueError):  # what is no HTTP
             raise wire.failure(ProxyFault.INVALID_RESPONSE) from None
         finally:
+            self._took.append(monotonic() - begun)
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
@@ -134,18 +148,16 @@ class ProxyClient:
             raise wire.refused(status, content)
         return wire.decode(content, answer)
 
-    async def _exchange(self, path: str, body: bytes, region: str, *, look: bool) -> tuple[int, bytes]:
+    async def _exchange(self, path: str, body: bytes, region: str) -> tuple[int, bytes]:
         try:
-            return await self._once(path, body, region, look=look)
+            return await self._once(path, body, region)
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
-            return await self._once(path, body, region, look=look)
+            return await self._once(path, body, region)
 
-    async def _once(self, path: str, body: bytes, region: str, *, look: bool) -> tuple[int, bytes]:
+    async def _once(self, path: str, body: bytes, region: str) -> tuple[int, bytes]:
         headers = self._signer.headers(path, body, region=region, now=self._now())
         headers["Content-Type"] = "application/json"
         async with self._session.post(self._url(path), data=body, headers=headers, allow_redirects=False) as response:
-            if look:
-                self._look_at_certificate(response)
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
@@ -162,8 +174,5 @@ class ProxyClient:
             url = self._urls[path] = URL(self._base + path, encoded=True)
         return url
 
-    def _look_at_certificate(self, response: aiohttp.ClientResponse) -> None:
-        connection = response.connection
-        certificate = connection.transport.get_extra_info("peercert") if connection and connection.transport else None
-        if certificate and "notAfter" in certificate:
-            self.certificate_expires_at = ssl.cert_time_to_seconds(certificate["notAfter"])
+    def _connected(self, certificate_expires_at: float) -> None:
+        self.certificate_expires_at = certificate_expires_at

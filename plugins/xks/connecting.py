@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -18,8 +19,11 @@ from plugins.xks.options import XksOptions
 _RESOLVERS = 2
 
 
-def tls_context(options: XksOptions) -> ssl.SSLContext:
-    """TLS 1.2 or newer, the proxy's certificate checked against its host name. Raises ``Misconfigured``."""
+def tls_context(options: XksOptions, connected: Callable[[float], None]) -> ssl.SSLContext:
+    """TLS 1.2 or newer, the proxy's certificate checked against its host name. Raises ``Misconfigured``.
+
+    ``connected`` is told after each handshake when the proxy's certificate expires, in seconds since the epoch.
+    """
     try:
         context = ssl.create_default_context(cafile=options.authority)
     except OSError as error:  # ssl.SSLError is one
@@ -31,7 +35,20 @@ def tls_context(options: XksOptions) -> ssl.SSLContext:
         except OSError as error:
             names = f"{options.client.certificate} and {options.client.key}"
             raise Misconfigured(f"client: {names} cannot be used: {_why(error)}") from None
+    context.sslobject_class = _telling(connected)
     return context
+
+
+def _telling(connected: Callable[[float], None]) -> type[ssl.SSLObject]:
+    class Telling(ssl.SSLObject):
+        # A short answer is read whole before anybody could ask its connection: it is given back by then.
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            certificate = self.getpeercert()
+            if certificate is not None and "notAfter" in certificate:
+                connected(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+
+    return Telling
 
 
 class Resolver(AbstractResolver):

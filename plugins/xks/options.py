@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from plugins.sdk import Options, SecretSource
+from plugins.sdk import KeptSecretSource, Options
 
 BUDGET_MILLISECONDS: Final = 250
 """How long KMS waits for an answer of a proxy, connecting included (specification, "KMS Considerations")."""
@@ -16,7 +16,7 @@ class XksCredentialOptions(Options, frozen=True):
     """The SigV4 credential that the proxy knows."""
 
     access_key_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Z2-7]{20,30}$(?!\n)")]
-    secret: SecretSource
+    secret: KeptSecretSource
 
 
 class XksClientCertificate(Options, frozen=True):
@@ -44,6 +44,11 @@ class XksOptions(Options, frozen=True):
     region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$(?!\n)")] = "us-east-1"
     timeout_milliseconds: Annotated[int, msgspec.Meta(ge=10, le=BUDGET_MILLISECONDS)] = BUDGET_MILLISECONDS
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 128
+
+    @property
+    def budget(self) -> float:
+        """For one request, in seconds."""
+        return self.timeout_milliseconds / 1000
 
     @property
     def host(self) -> str:

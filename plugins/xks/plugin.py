@@ -21,6 +21,7 @@ from plugins.sdk import (
     Custody,
     ExternalKey,
     Health,
+    HealthLevel,
     InnerStore,
     InvalidCiphertext,
     InvalidRequest,
@@ -30,6 +31,7 @@ from plugins.sdk import (
     Material,
     MaterialNotFound,
     MaterialRef,
+    Member,
     Misconfigured,
     Options,
     PluginContext,
@@ -74,7 +76,9 @@ class XksKeyStore(KeyStorePlugin):
         signer = XksSigner(self._settings.credential.access_key_id, secret, self._settings.authority_of_url)
         client = ProxyClient(self._settings, signer, self.context.now)
         try:
-            await client.get_health_status(self._metadata("ConnectCustomKeyStore"))
+            status = await client.get_health_status(self._metadata("ConnectCustomKeyStore"))
+            if _level(status) is HealthLevel.UNAVAILABLE:
+                raise wire.failure(ProxyFault.MANAGERS_UNAVAILABLE)
         except BaseException:
             await client.close()
             raise
@@ -91,12 +95,22 @@ class XksKeyStore(KeyStorePlugin):
             await client.close()
 
     async def probe(self) -> Health:
-        status = await self._proxy.get_health_status(self._metadata("KmsHealthCheck", probe=True))
-        bad = [member for member in status.ekm_fleet_details if member.health_status != "ACTIVE"]
-        if not bad:
-            return Health(healthy=True, detail=f"{status.xks_proxy_model}: {len(status.ekm_fleet_details)} active")
-        told = ", ".join(f"{member.id} is {member.health_status}" for member in bad)
-        return Health(healthy=False, detail=f"{status.xks_proxy_model}: {told}")
+        client = self._proxy
+        status = await client.get_health_status(self._metadata("KmsHealthCheck", probe=True))
+        level = _level(status)
+        bad = [f"{member.id} is {member.health_status}" for member in status.ekm_fleet_details if _ails(member)]
+        told = ", ".join(bad) or f"{len(status.ekm_fleet_details)} active"
+        return Health(
+            healthy=level is not HealthLevel.UNAVAILABLE,
+            detail=f"{status.xks_proxy_model}: {told}",
+            members=tuple(
+                Member(member.id, not _ails(member), f"it is {member.health_status}" if _ails(member) else "")
+                for member in status.ekm_fleet_details
+            ),
+            level=level,
+            certificate_expires_at=client.certificate_expires_at,
+            latency=client.latency(),
+        )
 
     # ---- material: its life ----------------------------------------------------------------------------------------
 
@@ -225,6 +239,19 @@ class XksKeyStore(KeyStorePlugin):
             aws_source_vpc=info.source_vpc,
             aws_source_vpce=info.source_vpce,
         )
+
+
+def _ails(member: wire.FleetMember) -> bool:
+    return member.health_status != HealthLevel.ACTIVE
+
+
+def _level(status: wire.HealthStatus) -> HealthLevel:
+    """Of the managers together: some have to serve, and all of them well for it to be well."""
+    if not any(map(_ails, status.ekm_fleet_details)):
+        return HealthLevel.ACTIVE
+    if all(member.health_status == HealthLevel.UNAVAILABLE for member in status.ekm_fleet_details):
+        return HealthLevel.UNAVAILABLE
+    return HealthLevel.DEGRADED
 
 
 def _digest(aad: bytes) -> bytes:

@@ -129,6 +129,7 @@ _SENTENCES: Final[Mapping[ProxyFault, str]] = {
     ProxyFault.THROTTLED: "the proxy refuses because of too many requests; send fewer",
     ProxyFault.INTERNAL: "the proxy cannot reach its external key manager",
     ProxyFault.UNREACHABLE: "no connection to the proxy; see that it runs, and that uriEndpoint is right",
+    ProxyFault.MANAGERS_UNAVAILABLE: "the proxy says that no external key manager behind it can be used",
     ProxyFault.TLS_FAILED: "no TLS connection to the proxy; see its certificate, and the authority that is trusted",
     ProxyFault.TIMED_OUT: "the proxy did not answer in time",
     ProxyFault.UNFIT_KEY: "the external key is not an enabled AES_256 key for ENCRYPT and DECRYPT",

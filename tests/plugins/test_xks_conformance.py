@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plugins.sdk import KeySpec, KeyStorePlugin, PluginContext, SecretSource
+from plugins.sdk import KeptSecretSource, KeySpec, KeyStorePlugin, PluginContext
 from plugins.sdk.conformance import KeyStoreConformance, MemoryState
 from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions
 from plugins.xks import XksKeyStore, XksOptions
@@ -74,7 +74,7 @@ class TestXksKeyStore(KeyStoreConformance):
             port=proxy.port,
             authority=str(ca),
             credential=XksCredentialOptions(
-                access_key_id=ACCESS_KEY_ID, secret=SecretSource(**snake(proxy.files.secret("again", SECRET)))
+                access_key_id=ACCESS_KEY_ID, secret=KeptSecretSource(**snake(proxy.files.secret("again", SECRET)))
             ),
             timeout_milliseconds=PATIENT_MILLISECONDS,
         )

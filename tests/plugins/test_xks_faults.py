@@ -20,6 +20,7 @@ from plugins.sdk import (
     CallInfo,
     CredentialsRefused,
     InvalidCiphertext,
+    KeptSecretSource,
     KeySpec,
     KeyStoreError,
     MaterialNotFound,
@@ -28,7 +29,6 @@ from plugins.sdk import (
     PluginContext,
     ProxyFault,
     Refused,
-    SecretSource,
     Unavailable,
     reset_call_info,
     set_call_info,
@@ -43,9 +43,12 @@ from tests.xksproxy import ACCESS_KEY_ID, KEY, PATH, SECRET, ScriptedProxy
 
 SYMMETRIC = Algorithm.SYMMETRIC_DEFAULT
 ARN = "arn:aws:kms:eu-central-1:000000000000:key/a"
-BUDGET = 0.25
-SLACK = 0.2
-"""What a busy machine may add to a deadline before the test says that it was not kept."""
+KMS_WAITS = 250
+PATIENT = 10_000
+"""Milliseconds. Only where the time is what a test is about does it wait as long as KMS: a machine that runs many tests
+at once takes longer for what is right, too."""
+LONG = 30.0
+"""A slow proxy takes so many seconds; a call that ends in a third of that was stopped by its budget."""
 
 
 @pytest.fixture
@@ -69,25 +72,35 @@ class Store:
             uri_path=PATH,
             port=proxy.port,
             authority=proxy.write_ca(directory),
-            credential=XksCredentialOptions(access_key_id=ACCESS_KEY_ID, secret=SecretSource(from_file=str(secret))),
+            credential=XksCredentialOptions(
+                access_key_id=ACCESS_KEY_ID, secret=KeptSecretSource(from_file=str(secret))
+            ),
+            timeout_milliseconds=PATIENT,
         )
         self.time: Callable[[], float] = time.time
+        self.inner = MemoryState()
+        self.plugins: list[XksKeyStore] = []
 
     async def open(self, **changes: Any) -> XksKeyStore:
-        state = MemoryState()
         root_key = FileRootKey(path=str(self.directory / "root.key"))
-        inner = SoftwareKeyStore(SoftwareOptions(root_key=root_key), PluginContext("standard", state, time.time))
+        inner = SoftwareKeyStore(SoftwareOptions(root_key=root_key), PluginContext("standard", self.inner, time.time))
         if not (self.directory / "root.key").exists():
             await inner.provision()
         await inner.open()
         context = PluginContext("external", MemoryState(), lambda: self.time(), inner=inner)
         self.plugin = XksKeyStore(msgspec.structs.replace(self.options, **changes), context)
-        try:
-            await self.plugin.open()
-        except KeyStoreError:
-            await self.plugin.close()
-            raise
+        self.plugins.append(self.plugin)
+        await self.plugin.open()
         return self.plugin
+
+    async def hasten(self) -> XksKeyStore:
+        """The same store as one that waits as long as KMS. Opening it takes more than one attempt on a busy machine."""
+        for _ in range(100):
+            try:
+                return await self.open(timeout_milliseconds=KMS_WAITS)
+            except Unavailable as late:
+                assert late.reason == ProxyFault.TIMED_OUT, late
+        pytest.fail("the scripted proxy did not answer in time in any of 100 attempts")
 
     async def key(self) -> MaterialRef:
         ref = MaterialRef("keystead:a:1", ARN, "11" * 32, KeySpec.SYMMETRIC_DEFAULT, external_id=KEY)
@@ -99,16 +112,15 @@ class Store:
 async def store(proxy: ScriptedProxy, tmp_path: Path) -> AsyncIterator[Store]:
     store = Store(proxy, tmp_path)
     yield store
-    if hasattr(store, "plugin"):
-        await store.plugin.close()
+    for plugin in store.plugins:
+        await plugin.close()
 
 
 async def failure(call: Any) -> KeyStoreError:
-    """What the call fails with, within the budget."""
-    began = time.monotonic()
+    """What the call fails with, long before a slow proxy answers."""
     with pytest.raises(KeyStoreError) as caught:
-        await call
-    assert time.monotonic() - began < BUDGET + SLACK
+        async with asyncio.timeout(LONG / 3 + PATIENT / 1000):
+            await call
     return caught.value
 
 
@@ -120,9 +132,7 @@ def error(status: int, name: str) -> Callable[[Any], tuple[int, bytes]]:
     return lambda _: (status, msgspec.json.encode({"errorName": name, "errorMessage": "said the proxy"}))
 
 
-SLOW = 0.4
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[KeyStoreError], ProxyFault]] = {
-    "slow": (lambda _: SLOW, Unavailable, ProxyFault.TIMED_OUT),
     "reset": (lambda _: "reset", Unavailable, ProxyFault.UNREACHABLE),
     "truncated JSON": (lambda answer: msgspec.json.encode(answer)[:-3], Unavailable, ProxyFault.INVALID_RESPONSE),
     "no JSON": (lambda _: b"<html>", Unavailable, ProxyFault.INVALID_RESPONSE),
@@ -167,6 +177,36 @@ async def test_every_failure_of_every_api_is_told_exactly_and_in_time(store: Sto
     assert "said the proxy" not in told.message
     store.proxy.script.clear()
     assert await plugin.decrypt(ref, SYMMETRIC, blob, b"") == b"plaintext", "and it goes on when the proxy does"
+
+
+@pytest.mark.parametrize("api", ["health", "metadata", "encrypt", "decrypt"])
+async def test_a_slow_proxy_costs_the_budget_and_no_more(store: Store, api: str) -> None:
+    patient = await store.open()
+    ref = await store.key()
+    blob = await patient.encrypt(ref, SYMMETRIC, b"plaintext", b"")
+    plugin = await store.hasten()
+    store.proxy.script[api] = lambda _: LONG
+    calls: dict[str, Callable[[], Any]] = {
+        "health": plugin.probe,
+        "metadata": lambda: plugin.find_external(KEY),
+        "encrypt": lambda: plugin.encrypt(ref, SYMMETRIC, b"plaintext", b""),
+        "decrypt": lambda: plugin.decrypt(ref, SYMMETRIC, blob, b""),
+    }
+    began = time.monotonic()
+    told = await failure(calls[api]())
+    assert (type(told), told.reason) == (Unavailable, ProxyFault.TIMED_OUT)
+    assert time.monotonic() - began < LONG / 3
+    store.proxy.script.clear()
+    assert await patient.decrypt(ref, SYMMETRIC, blob, b"") == b"plaintext", "and it goes on when the proxy does"
+
+
+def test_a_budget_is_never_longer_than_kms_waits() -> None:
+    """What operators declare; the tests of right answers go around it."""
+    options = {"uriEndpoint": f"https://{HOST}", "uriPath": PATH}
+    credential = {"credential": {"accessKeyId": ACCESS_KEY_ID, "secret": {"fromEnv": "X"}}}
+    assert msgspec.convert({**options, **credential}, XksOptions).budget == KMS_WAITS / 1000
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**options, **credential, "timeoutMilliseconds": KMS_WAITS + 1}, XksOptions)
 
 
 ENCRYPT_FAULTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -260,15 +300,36 @@ async def test_a_health_status_that_is_none_opens_no_store(store: Store, fault: 
 
 
 @pytest.mark.parametrize("status", ["DEGRADED", "UNAVAILABLE"])
-async def test_health_tells_which_key_manager_is_not_well(store: Store, status: str) -> None:
+async def test_health_tells_which_key_manager_is_not_well_while_another_serves(store: Store, status: str) -> None:
     plugin = await store.open()
     store.proxy.script["health"] = lambda answer: {
         **answer,
         "ekmFleetDetails": [*answer["ekmFleetDetails"], {"id": "hsm-2", "model": "m", "healthStatus": status}],
     }
     health = await plugin.probe()
-    assert not health.healthy
+    assert (health.healthy, health.level) == (True, "DEGRADED")
     assert f"hsm-2 is {status}" in health.detail
+
+
+async def test_a_proxy_without_a_manager_that_serves_is_unavailable_and_opens_no_store(store: Store) -> None:
+    plugin = await store.open()
+    store.proxy.script["health"] = lambda answer: {
+        **answer,
+        "ekmFleetDetails": [{**answer["ekmFleetDetails"][0], "healthStatus": "UNAVAILABLE"}],
+    }
+    health = await plugin.probe()
+    assert (health.healthy, health.level) == (False, "UNAVAILABLE")
+    assert (await failure(store.open())).reason == ProxyFault.MANAGERS_UNAVAILABLE
+
+
+async def test_health_has_the_certificate_and_the_latencies(store: Store) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=40)
+    store.proxy.hang_up()
+    store.proxy.listen(store.proxy.ca.issue_cert(HOST, not_after=ends))
+    health = await (await store.open()).probe()
+    assert health.certificate_expires_at == ends.timestamp()
+    assert health.latency is not None
+    assert 0 < health.latency.p50 <= health.latency.p99 <= health.latency.limit == PATIENT / 1000
 
 
 METADATA_FAULTS = [
@@ -359,7 +420,8 @@ async def test_a_name_server_that_hangs_costs_the_budget_and_no_more(
         raise socket.gaierror("late")
 
     monkeypatch.setattr("plugins.xks.connecting.socket.getaddrinfo", hang)
-    assert (await failure(store.open())).reason == ProxyFault.TIMED_OUT
+    told = await failure(store.open(timeout_milliseconds=KMS_WAITS))
+    assert told.reason == ProxyFault.TIMED_OUT
     release.set()
 
 
@@ -372,7 +434,8 @@ async def test_a_port_that_accepts_and_says_nothing_costs_the_budget(store: Stor
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        assert (await failure(store.open(port=mute.getsockname()[1]))).reason == ProxyFault.TIMED_OUT
+        told = await failure(store.open(port=mute.getsockname()[1], timeout_milliseconds=KMS_WAITS))
+        assert told.reason == ProxyFault.TIMED_OUT
 
 
 @pytest.mark.parametrize("minutes", [6, -6])
@@ -413,17 +476,19 @@ async def test_a_reset_is_retried_once_and_no_more(store: Store) -> None:
 
 
 async def test_more_requests_than_connections_wait_and_all_end_within_the_budget(store: Store) -> None:
-    plugin = await store.open(max_connections=2)
+    await store.open()
     ref = await store.key()
-    store.proxy.script["encrypt"] = lambda _: 0.17  # two are answered, two begin too late, the others never begin
-    began = time.monotonic()
+    plugin = await store.open(max_connections=2, timeout_milliseconds=3_000)
+    store.proxy.script["encrypt"] = lambda _: LONG  # two are sent, two wait for a connection, the others are refused
+    before, began = store.proxy.connections, time.monotonic()
     ended = await asyncio.gather(
         *(plugin.encrypt(ref, SYMMETRIC, b"x", b"") for _ in range(20)), return_exceptions=True
     )
-    assert time.monotonic() - began < BUDGET + SLACK
-    reasons = {getattr(each, "reason", "succeeded") for each in ended}
-    assert reasons == {"succeeded", ProxyFault.TIMED_OUT, ProxyFault.THROTTLED}
-    assert store.proxy.connections <= 3
+    assert time.monotonic() - began < LONG / 3
+    reasons = [getattr(each, "reason", "succeeded") for each in ended]
+    assert sorted(set(reasons)) == [ProxyFault.THROTTLED, ProxyFault.TIMED_OUT]
+    assert reasons.count(ProxyFault.TIMED_OUT) == 4
+    assert store.proxy.connections - before <= 4
 
 
 async def test_closing_lets_running_requests_end(store: Store) -> None:
@@ -488,5 +553,5 @@ async def test_the_proxy_sees_neither_the_plaintext_nor_the_encryption_context(s
 async def test_tls_1_2_is_the_least(store: Store) -> None:
     from plugins.xks.connecting import tls_context
 
-    assert tls_context(store.options).minimum_version is ssl.TLSVersion.TLSv1_2
-    assert tls_context(store.options).check_hostname
+    assert tls_context(store.options, lambda _: None).minimum_version is ssl.TLSVersion.TLSv1_2
+    assert tls_context(store.options, lambda _: None).check_hostname

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.access.caller import Caller
-from controlplane.api.kms import cloud_hsm
+from controlplane.api.kms import cloud_hsm, external_key_store
 from controlplane.api.kms.custom_types import Changes, CustomType
 from controlplane.api.kms.keys import custom_key_store, read_marker, seconds, write_marker
 from controlplane.api.kms.shapes import custom_key_stores as shapes
@@ -40,7 +40,9 @@ from controlplane.usage.perform import Request
 
 STORES_IN_A_PAGE: Final = 100
 
-TYPES: Mapping[CustomKeyStoreType, CustomType] = {each.type: each for each in (cloud_hsm.CloudHsm(),)}
+TYPES: Mapping[CustomKeyStoreType, CustomType] = {
+    each.type: each for each in (cloud_hsm.CloudHsm(), external_key_store.ExternalKeyStore())
+}
 """The types of custom key store that can be made over the API."""
 
 
@@ -48,16 +50,13 @@ async def create_custom_key_store(
     at: Services, caller: Caller, request: shapes.CreateCustomKeyStoreRequest
 ) -> shapes.CreateCustomKeyStoreResponse:
     kind = request.custom_key_store_type or CustomKeyStoreType.AWS_CLOUDHSM
-    custom_type = TYPES.get(kind)
-    if custom_type is None:
-        raise InvalidInput(
-            f"This version of Keystead makes no custom key stores of type {kind} over this API; "
-            "declare one in a spec file."
-        )
+    custom_type = TYPES[kind]
+    _check_members(request, kind)
     uid = str(uuid.uuid4())
     store_id = custom_key_store_id(uid)
 
     async def work() -> shapes.CreateCustomKeyStoreResponse:
+        at.database.read(lambda tx: _check_name(tx, request.custom_key_store_name))
         new = await custom_type.create(at, request, uid)
         about = new.spec.custom_key_store or CustomKeyStoreSpec()
         about = msgspec.structs.replace(about, name=request.custom_key_store_name)
@@ -68,8 +67,7 @@ async def create_custom_key_store(
             _check_name(tx, request.custom_key_store_name)
             custom_type.check(tx, at, new.spec, None)
             keystores.create(tx, name=store_id, spec=spec, now=now, uid=uid)
-            for name, sealed in new.secrets.items():
-                keystores.put_secret(tx, uid=uid, name=name, sealed=sealed)
+            keystores.put_secrets(tx, uid, new.secrets)
             if connect:
                 keystores.connect(tx, uid, now, by=caller.principal)
 
@@ -106,6 +104,7 @@ async def update_custom_key_store(
 ) -> shapes.UpdateCustomKeyStoreResponse:
     async def work() -> shapes.UpdateCustomKeyStoreResponse:
         store = custom_key_store(at, request.custom_key_store_id)
+        _check_members(request, type_of(store).type)
         changes = await type_of(store).update(at, store, request)
 
         def write(tx: Tx) -> None:
@@ -117,8 +116,8 @@ async def update_custom_key_store(
                 about = msgspec.structs.replace(about, name=request.new_custom_key_store_name)
             spec = msgspec.structs.replace(changes.apply(present.spec), custom_key_store=about)
             type_of(store).check(tx, at, spec, present)
-            for name, sealed in changes.secrets.items():
-                keystores.put_secret(tx, uid=present.metadata.uid, name=name, sealed=sealed)
+            if changes.secrets:
+                keystores.put_secrets(tx, present.metadata.uid, changes.secrets)
             keystores.put_spec(tx, present, spec, at.clock.now(), by=caller.principal)
 
         await at.database.write(write)
@@ -203,11 +202,32 @@ def friendly_name(store: KeyStore) -> str:
 def type_of(store: KeyStore) -> CustomType:
     """What the API says and does for this key store's type."""
     external = Origin.EXTERNAL_KEY_STORE in capabilities.rules_for(store.spec.type).origins
-    wanted = CustomKeyStoreType.EXTERNAL_KEY_STORE if external else CustomKeyStoreType.AWS_CLOUDHSM
-    return TYPES.get(wanted, TYPES[CustomKeyStoreType.AWS_CLOUDHSM])
+    return TYPES[CustomKeyStoreType.EXTERNAL_KEY_STORE if external else CustomKeyStoreType.AWS_CLOUDHSM]
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _check_members(request: msgspec.Struct, kind: CustomKeyStoreType) -> None:
+    """Raise for members that belong to the other type of custom key store."""
+    for owner, members in _MEMBERS.items():
+        for member in members:
+            if owner is not kind and getattr(request, member, None) is not None:
+                name = next(each.encode_name for each in msgspec.structs.fields(request) if each.name == member)
+                raise InvalidInput(f"{name} is for custom key stores of type {owner} only, not of type {kind}.")
+
+
+_MEMBERS: Final[Mapping[CustomKeyStoreType, tuple[str, ...]]] = {
+    CustomKeyStoreType.AWS_CLOUDHSM: ("cloud_hsm_cluster_id", "key_store_password", "trust_anchor_certificate"),
+    CustomKeyStoreType.EXTERNAL_KEY_STORE: (
+        "xks_proxy_uri_endpoint",
+        "xks_proxy_uri_path",
+        "xks_proxy_vpc_endpoint_service_name",
+        "xks_proxy_vpc_endpoint_service_owner",
+        "xks_proxy_authentication_credential",
+        "xks_proxy_connectivity",
+    ),
+}
 
 
 def _listed(at: Services, stores: list[KeyStore], *, more: bool = False) -> shapes.DescribeCustomKeyStoresResponse:

@@ -24,6 +24,13 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.ClusterNotRelated, "CloudHsmClusterNotRelatedException", 400),
     (errors.ClusterUnsuitable, "CloudHsmClusterInvalidConfigurationException", 400),
     (errors.IncorrectTrustAnchor, "IncorrectTrustAnchorException", 400),
+    (errors.ExternalKeyInUse, "XksKeyAlreadyInUseException", 400),
+    (errors.ProxyUriInUse, "XksProxyUriInUseException", 400),
+    (errors.ProxyEndpointInUse, "XksProxyUriEndpointInUseException", 400),
+    (errors.ProxyServiceInUse, "XksProxyVpcEndpointServiceInUseException", 400),
+    (errors.ProxyServiceNotFound, "XksProxyVpcEndpointServiceNotFoundException", 400),
+    (errors.ProxyServiceUnsuitable, "XksProxyVpcEndpointServiceInvalidConfigurationException", 400),
+    (errors.ProxyUnsuitable, "XksProxyInvalidConfigurationException", 400),
     (errors.InvalidArn, "InvalidArnException", 400),
     (errors.InvalidAliasName, "InvalidAliasNameException", 400),
     (errors.InvalidMarker, "InvalidMarkerException", 400),
@@ -43,7 +50,6 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.InvalidInput, "ValidationException", 400),
     (errors.KeyStoreNotFound, "CustomKeyStoreNotFoundException", 400),
     (errors.NotFound, "NotFoundException", 400),
-    (errors.ExternalKeyInUse, "XksKeyAlreadyInUseException", 400),
     (errors.AlreadyExists, "AlreadyExistsException", 400),
     (errors.Conflict, "ConflictException", 400),
     (errors.Blocked, "KMSInvalidStateException", 400),
@@ -65,7 +71,7 @@ _ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
     ("InvalidArnException", lifecycle.USES | {"CreateAlias", "UpdateAlias"}, "NotFoundException"),
     ("InvalidAliasNameException", frozenset({"DeleteAlias", "UpdateAlias"}), "NotFoundException"),
     ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
-    ("KMSInvalidStateException", frozenset({"GenerateRandom"}), "CustomKeyStoreInvalidStateException"),
+    ("KMSInvalidStateException", frozenset({"GenerateRandom", "CreateKey"}), "CustomKeyStoreInvalidStateException"),
 )
 """Exceptions that some operations do not have in the service model, and what they answer in their place: a client that
 knows the model could not read the other."""
@@ -102,7 +108,7 @@ def exception_of(error: Exception, operation: str = "") -> AwsException:
     if isinstance(error, errors.StoreUnavailable | errors.Fatal):
         return AwsException("KMSInternalException", _INTERNAL, 500)
     if isinstance(error, errors.KeysteadError) and (row := external_keys.failure(error.cause)) is not None:
-        return AwsException(external_keys.USE, row.message, 400)
+        return AwsException(row.exception(operation), row.message, 400)
     if isinstance(error, errors.KeyStoreFailure) and error.custom:
         # So AWS answers, whatever keeps it from a key store that the user owns.
         return AwsException(_known("KMSInvalidStateException", operation), error.message, 400)

@@ -1,5 +1,10 @@
 """What AWS answers when an external key store does not do its work: by failure and by operation.
 
+Two rows differ from the specification's table: for CreateKey it names KMSInvalidStateException where the proxy denies
+access, and an XksKeyInvalidResponseException where it does not support the operation. CreateKey has neither in the
+service model, so no client could read them; it answers CustomKeyStoreInvalidStateException as for every other failure
+of the proxy.
+
 Who calls it: ``errors`` for every operation that uses a key, and the handlers of CreateKey and of custom key stores.
 Source: XKS specification, "Error codes", the table of KMS exceptions, and the exceptions of each operation in the KMS
 service model. The sentences are ours; where clients are known to look for words, those words are in them.
@@ -12,7 +17,17 @@ from typing import Final
 
 import msgspec
 
+from controlplane.api.kms.shapes.enums import ConnectionErrorCodeType
+from controlplane.api.services import Services
+from controlplane.errors import ExternalKeyInUse, KeyStoreFailure
+from controlplane.store import externalkeys
 from plugins.sdk import ProxyFault
+
+_Code = ConnectionErrorCodeType
+
+
+USE: Final = "KMSInvalidStateException"
+"""Of every operation that uses a key."""
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -21,11 +36,16 @@ class _Row(msgspec.Struct, frozen=True):
     message: str
     store: str
     key: str = "CustomKeyStoreInvalidStateException"
-    code: str = "XKS_PROXY_INVALID_RESPONSE"
+    code: ConnectionErrorCodeType = ConnectionErrorCodeType.XKS_PROXY_INVALID_RESPONSE
+
+    def exception(self, operation: str) -> str:
+        """The name of the exception of an operation."""
+        if operation in _OF_STORES:
+            return self.store
+        return self.key if operation == "CreateKey" else USE
 
 
-USE: Final = "KMSInvalidStateException"
-"""Of every operation that uses a key."""
+_OF_STORES: Final = frozenset({"CreateCustomKeyStore", "UpdateCustomKeyStore"})
 
 _RETRY = "Try again; if it stays so, tell the administrator of the external key store proxy."
 
@@ -59,14 +79,13 @@ FAILURES: Final[Mapping[ProxyFault, _Row]] = {
         "The external key store proxy could not authenticate the request. See that the proxy has the authentication "
         "credential of this key store, and that both clocks are right.",
         "XksProxyIncorrectAuthenticationCredentialException",
-        code="INVALID_CREDENTIALS",
+        code=_Code.INVALID_CREDENTIALS,
     ),
     ProxyFault.ACCESS_DENIED: _Row(
         "The external key store proxy denied access to the operation. See that it allows the operation to the caller "
         "and for the external key.",
         "XksProxyInvalidResponseException",
-        USE,
-        "XKS_PROXY_ACCESS_DENIED",
+        code=_Code.XKS_PROXY_ACCESS_DENIED,
     ),
     ProxyFault.KEY_NOT_FOUND: _Row(
         "The external key of this KMS key is not in its external key manager. If its id is wrong, make a new KMS key "
@@ -78,23 +97,22 @@ FAILURES: Final[Mapping[ProxyFault, _Row]] = {
         "The external key store proxy rejected the request because of its URI path. Correct the URI path of the key "
         "store.",
         "XksProxyInvalidConfigurationException",
-        code="XKS_PROXY_INVALID_CONFIGURATION",
+        code=_Code.XKS_PROXY_INVALID_CONFIGURATION,
     ),
     ProxyFault.UNSUPPORTED_OPERATION: _Row(
         f"The external key store proxy does not support the operation. {_RETRY}",
         "XksProxyInvalidResponseException",
-        "XksKeyInvalidResponseException",
     ),
     ProxyFault.DEPENDENCY_TIMEOUT: _Row(
         f"The external key manager did not answer the external key store proxy in the time allotted. {_RETRY}",
         "XksProxyUriUnreachableException",
-        code="XKS_PROXY_TIMED_OUT",
+        code=_Code.XKS_PROXY_TIMED_OUT,
     ),
     ProxyFault.THROTTLED: _Row(
         "The external key store proxy rejected the request due to a very high request rate. Make fewer calls that use "
         "KMS keys of this key store.",
         "XksProxyUriUnreachableException",
-        code="XKS_PROXY_NOT_REACHABLE",
+        code=_Code.XKS_PROXY_NOT_REACHABLE,
     ),
     ProxyFault.INTERNAL: _Row(
         "The external key store proxy cannot communicate with its external key manager. See that the manager is there "
@@ -105,18 +123,24 @@ FAILURES: Final[Mapping[ProxyFault, _Row]] = {
         "The external key store proxy cannot be reached. If it stays so, see that the proxy runs, is on the network, "
         "and that its endpoint URI in the key store is right.",
         "XksProxyUriUnreachableException",
-        code="XKS_PROXY_NOT_REACHABLE",
+        code=_Code.XKS_PROXY_NOT_REACHABLE,
+    ),
+    ProxyFault.MANAGERS_UNAVAILABLE: _Row(
+        "The external key store proxy reports that every external key manager behind it is unavailable. See that they "
+        "run and that the proxy reaches them.",
+        "XksProxyUriUnreachableException",
+        code=_Code.XKS_PROXY_NOT_REACHABLE,
     ),
     ProxyFault.TLS_FAILED: _Row(
         "A TLS connection to the external key store proxy cannot be made. See its TLS configuration and its "
         "certificate.",
         "XksProxyUriUnreachableException",
-        code="XKS_PROXY_INVALID_TLS_CONFIGURATION",
+        code=_Code.XKS_PROXY_INVALID_TLS_CONFIGURATION,
     ),
     ProxyFault.TIMED_OUT: _Row(
         f"The request was rejected because the external key store proxy did not respond in time. {_RETRY}",
         "XksProxyUriUnreachableException",
-        code="XKS_PROXY_TIMED_OUT",
+        code=_Code.XKS_PROXY_TIMED_OUT,
     ),
     ProxyFault.UNFIT_KEY: _Row(
         "The external key is not an enabled 256-bit AES key that encrypts and decrypts, so no KMS key can be made for "
@@ -125,6 +149,17 @@ FAILURES: Final[Mapping[ProxyFault, _Row]] = {
         "XksKeyInvalidConfigurationException",
     ),
 }
+
+
+async def check_usable(at: Services, key_store: str, external_id: str) -> None:
+    """See that an external key is there, free and fit to stand for a KMS key. Raises what CreateKey answers if not."""
+    if at.database.read(lambda tx: externalkeys.holder(tx, key_store, external_id)) is not None:
+        raise ExternalKeyInUse(f"External key {external_id} stands for another KMS key of this key store already.")
+    found = await at.calls.find_external(key_store, external_id)
+    if not (found.key_spec == "AES_256" and found.usages >= {"ENCRYPT", "DECRYPT"} and found.enabled):
+        error = KeyStoreFailure(f"external key {external_id} is not fit", reason="KeyRefused", custom=True)
+        error.cause = ProxyFault.UNFIT_KEY
+        raise error
 
 
 def failure(cause: str) -> _Row | None:

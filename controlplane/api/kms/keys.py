@@ -12,6 +12,7 @@ from datetime import datetime
 
 from controlplane.access.caller import Caller
 from controlplane.access.context import Conditions, of_spec, of_tags
+from controlplane.api.kms import external_keys
 from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
@@ -43,6 +44,7 @@ from controlplane.store import facts, keys, keystores, objects
 from controlplane.store.catalog import KeyRecord
 from controlplane.usage.last_uses import USES_TRACKED_SINCE
 from controlplane.usage.perform import Request
+from plugins.sdk import call_info
 from plugins.sdk.vocabulary import KEY_SPECS
 
 MAX_TAGS = 50
@@ -64,9 +66,12 @@ async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequ
 
     async def work() -> Key:
         desired = _desired(at, asked, request)
-        now = at.clock.now()
-        account = at.settings.account
-        created = await at.database.write(lambda tx: keys.create(tx, desired=desired, account=account, now=now))
+        if desired.xks_key_id is not None:
+            await external_keys.check_usable(at, desired.key_store, desired.xks_key_id)
+        now, account, info = at.clock.now(), at.settings.account, call_info()
+        created = await at.database.write(
+            lambda tx: keys.create(tx, desired=desired, account=account, now=now, asked=info)
+        )
         return await at.created(created.metadata.uid)
 
     key = await at.usage.on_account(asked, work)
@@ -214,6 +219,8 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         metadata.pending_deletion_window_in_days = key.metadata.deletion.window_days
     if spec.multi_region:
         metadata.multi_region_configuration = _multi_region(at, key)
+    if spec.xks_key_id is not None:
+        metadata.xks_key_configuration = shapes.XksKeyConfigurationType(id=spec.xks_key_id)
     return metadata
 
 
@@ -342,6 +349,10 @@ def _desired(at: Services, asked: Request, request: shapes.CreateKeyRequest) -> 
     key_spec = request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT
     if request.key_usage is None and key_spec is not KeySpec.SYMMETRIC_DEFAULT:
         raise InvalidInput("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
+    if (request.xks_key_id is not None) is not (request.origin is Origin.EXTERNAL_KEY_STORE):
+        raise InvalidInput(
+            f"XksKeyId is required for an Origin of {Origin.EXTERNAL_KEY_STORE}, and valid with no other Origin."
+        )
     usage = request.key_usage or KeyUsage.ENCRYPT_DECRYPT
     if key_spec is KeySpec.SM2:
         raise Unsupported("SM2 key specs are available in China Regions only.")
@@ -359,6 +370,7 @@ def _desired(at: Services, asked: Request, request: shapes.CreateKeyRequest) -> 
         multi_region=bool(request.multi_region),
         tags=check_tags(request.tags or ()),
         policy=policy,
+        xks_key_id=request.xks_key_id,
     )
     completed, misfits = capabilities.complete(desired, store.spec.type, store.status.key_specs or None)
     if misfits:

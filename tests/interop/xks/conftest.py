@@ -11,6 +11,7 @@ import pytest
 from tests.harness import Server, document, eventually, new_server, private_server, pytest_runtest_makereport
 from tests.xksclient import HOST, ProxyFiles
 from tests.xksproxied import ACCESS_KEY_ID, SECRET, Proxied, start
+from tests.xksproxy import ScriptedProxy
 
 __all__ = ["new_server", "private_server", "pytest_runtest_makereport"]
 
@@ -55,3 +56,10 @@ class Chain:
 def chain(new_server: Callable[..., Server], tmp_path: Path) -> Iterator[Chain]:
     proxied = start(new_server("behind"), ProxyFiles(tmp_path / "files"))
     yield Chain(new_server("front").start(), proxied, tmp_path)
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedProxy]:
+    proxy = ScriptedProxy()
+    yield proxy
+    proxy.close()
