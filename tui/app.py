@@ -173,6 +173,9 @@ class KeysteadApp(App[None]):
             self.do(wanted.command)
         elif wanted.section == "imports" and wanted.name is not None:
             self.go("imports")
+            base = self.screen_stack[0]
+            if isinstance(base, KeysScreen):
+                base.choose(wanted.name)  # so that leaving the wizard leads to this key, and i to where it was left
             self.open_import(wanted.name)
         else:
             self.go(wanted.section, wanted.filter, wanted.name)

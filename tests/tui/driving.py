@@ -72,7 +72,9 @@ class Person:
             if answer:
                 return answer
             if time.monotonic() > deadline:
-                pytest.fail(f"not within {seconds:g} seconds: {what}\ntold: {self.told}\n{self.text}")
+                pytest.fail(
+                    f"not within {seconds:g} seconds: {what}\nfocus: {self.app.focused}\ntold: {self.told}\n{self.text}"
+                )
             await asyncio.sleep(0.02)
 
 

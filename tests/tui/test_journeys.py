@@ -16,6 +16,9 @@ from controlplane.clock import ManualClock
 from tests.harness import ROOT, Server, document, refusal
 from tests.tui.driving import MIDDLE, SMALL, person_at
 from tests.tui.timed import timed_server
+from tui.feed.messages import Outcome
+from tui.feed.orders import FindImport, ImportFiles
+from tui.screens.importing import ImportScreen
 
 
 @pytest.fixture
@@ -334,14 +337,17 @@ async def test_a_deletion_is_cancelled_with_one_second_left(tmp_path: Path) -> N
 # ---- import ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=False, reason="DEFECT: after Upload the wizard now and then begins again at its first step")
 async def test_material_is_imported_step_by_step_and_the_way_can_be_left_and_taken_up(
     shared_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leaving the wizard, and the program, in the middle; wrapping with the command that step 2 shows."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     monkeypatch.chdir(tmp_path)
-    shared_server.apply(name, [document("Key", name, origin="EXTERNAL", expiry={"validDays": 90})])
+    first = f"a-{uuid.uuid4().hex[:8]}"  # another that waits, and comes before it in the list
+    shared_server.apply(
+        name,
+        [document("Key", name, origin="EXTERNAL", expiry={"validDays": 90}), document("Key", first, origin="EXTERNAL")],
+    )
     material = tmp_path / "key.bin"
     material.write_bytes(os.urandom(32))
 
@@ -357,6 +363,12 @@ async def test_material_is_imported_step_by_step_and_the_way_can_be_left_and_tak
         folder = f"{name}.import"
         command = f"keystead import-material wrap --parameters {folder} --in key.bin --out {folder}/wrapped.bin"
         assert command in " ".join(text.split())
+        wizard = person.app.screen
+        assert isinstance(wizard, ImportScreen)
+        wizard.post_message(Outcome(FindImport(name, folder), ImportFiles(folder)))  # from before they were there
+        wizard.post_message(Outcome(FindImport(name, "elsewhere"), ImportFiles("elsewhere")))
+        await person.press("f1")  # comes after them
+        await person.sees("2 Wrap ●", "Fingerprint")
 
     wrap = [sys.executable, "-m", "controlplane", *command.split()[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -370,11 +382,11 @@ async def test_material_is_imported_step_by_step_and_the_way_can_be_left_and_tak
         await person.press("enter")
         await person.sees("4 Expiry ●", "as the key declares: after 90 days")
         await person.press("escape")
-        await person.sees("Its import")
+        await person.sees("Its import", f"› {name}")  # whatever else waits for material
         await person.press("i")
-        await person.sees("4 Expiry ●")
+        await person.sees("4 Expiry ●", f"imports › {name}")
         await person.press("enter")
-        await person.sees("5 Review ●", "Nothing was uploaded yet", "after 90 days")
+        await person.sees("5 Review ●", "Nothing was uploaded yet", "after 90 days", "552 octets, wrapped")
         await person.press("enter")
         await person.sees(f"✓ Imported into {name}. The key is ● Enabled")
         await person.press("enter")

@@ -85,6 +85,11 @@ class ImportScreen(Framed):
         self.result: ImportedNow | None = None
         self.busy = ""
         self.wrong = ""
+        self._looking: FindImport | None = None
+        """The newest question about the folder, while it is not answered. Answers to older ones are dropped: they
+        tell of a folder before the parameters came into it, or of another file."""
+        self._going_on_from: int | None = None
+        """Continue was pressed on this step before the folder was looked into: it waits for that."""
 
     # ---- what it looks like ----------------------------------------------------------------------------------------
 
@@ -144,7 +149,8 @@ class ImportScreen(Framed):
 
     def look(self) -> None:
         """See what is in the folder."""
-        self.order(FindImport(self.key_name, self.draft.directory, self.draft.wrapped))
+        self._looking = FindImport(self.key_name, self.draft.directory, self.draft.wrapped)
+        self.order(self._looking)
 
     def answered(self, message: Answer) -> None:
         if isinstance(message.value, ImportReport):
@@ -156,14 +162,25 @@ class ImportScreen(Framed):
         self.show()
 
     def finished(self, message: Outcome) -> None:
-        self.busy, self.wrong = "", ""
+        if isinstance(message.order, FindImport):
+            if message.order is not self._looking:
+                return
+            self._looking = None
+        else:
+            self.busy = ""
+        self.wrong = ""
         match message:
             case Outcome(error=KeysteadError() as error):
                 self.wrong = error.message
             case Outcome(order=FindImport(), value=ImportFiles() as files):
                 self.found(files)
+                going, self._going_on_from = self._going_on_from == self.draft.step, None
+                if going:
+                    self.go_on()
+            case Outcome(order=GetParameters(directory=directory)) if directory != self.draft.directory:
+                self.wrong = f"the parameters are in {directory}; name that folder to go on with them"
             case Outcome(order=GetParameters(), value=ImportFiles() as files):
-                self.draft.wrapped = ""
+                self.draft.wrapped, self._looking = "", None
                 self.found(files)
                 self.turn(1)
             case Outcome(order=Upload(), value=ImportedNow() as result):
@@ -172,6 +189,8 @@ class ImportScreen(Framed):
         self.show()
 
     def found(self, files: ImportFiles) -> None:
+        if self.result is not None:
+            return  # it is imported: what became of the folder since does not matter
         self.files = files
         if files.parameters is not None and files.parameters.key_name != self.key_name:
             why = f"the folder holds parameters for key {files.parameters.key_name}; choose another folder"
@@ -192,6 +211,8 @@ class ImportScreen(Framed):
         return parameters is not None and parameters.valid_to > self.host.now()
 
     def on_mount(self) -> None:
+        for each in self.query(Button):
+            each.active_effect_duration = 0  # while it lasts, enter is ignored: the next step's button is this one
         self.query_one("#expiry", RadioSet).focus()
         self.show()
         self.focus_body()
@@ -235,6 +256,9 @@ class ImportScreen(Framed):
 
     def go_on(self) -> None:
         """Continue from this step, or say what is missing."""
+        if self._looking is not None:
+            self._going_on_from = self.draft.step
+            return
         self.wrong = self.missing()
         if self.wrong:
             self.show()
@@ -266,6 +290,8 @@ class ImportScreen(Framed):
             case 0 if self.files.wrong:
                 return self.files.wrong
             case 2:
+                return self.unfit()
+            case 4 if self.result is None:
                 return self.unfit()
             case 3 if self.draft.expiry == 1:
                 days = self.draft.days

@@ -66,6 +66,8 @@ class KeysScreen(KeyActions):
         self._detail: Detail | None = None
         self._resting: Timer | None = None
         self._rows_at: datetime | None = None
+        self._wanted: str | None = None
+        """The key on which the cursor is to be as soon as there are rows."""
 
     def body(self) -> Iterable[Widget]:
         table = Table(COLUMNS, id="keys")
@@ -127,6 +129,7 @@ class KeysScreen(KeyActions):
         now = self._rows_at = self.host.now()
         if page.items:
             self.table.show([self.row(each, now) for each in page.items], offset=page.offset, matching=page.matching)
+            self._go_to_wanted(page)
         elif page.offset and page.matching:
             self.first = 0  # the list became shorter than where we were
             self.ask()
@@ -170,6 +173,26 @@ class KeysScreen(KeyActions):
             self.query_one("#pane", Lines).show(card(self._detail, self.host.now()))
 
     # ---- the cursor ------------------------------------------------------------------------------------------------
+
+    def choose(self, name: str) -> None:
+        """Have the cursor on this key. Until it is there, no other row is offered to be acted on in its place."""
+        self._wanted = name
+        if self.page is None:
+            return
+        if any(row.name == name for row in self.page.items):
+            self._go_to_wanted(self.page)
+        else:
+            self.page = None
+            self.table.notice(Line("Reading keys…", Style.MUTED))
+
+    def _go_to_wanted(self, page: KeyRows) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
+            return
+        if any(row.name == wanted for row in page.items):
+            self.table.go_to(wanted)
+        else:
+            self.filtered(wanted)  # outside of the window, or of the filter
 
     def on_table_highlighted(self, message: Table.Highlighted) -> None:
         message.stop()
