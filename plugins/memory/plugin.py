@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -63,6 +63,17 @@ class MemoryOptions(Options, frozen=True):
         return f"MemoryOptions(device={self.device!r}, faults={self.faults!r})"
 
 
+CAPABILITIES: Final = Capabilities(
+    custody=Custody.DEVICE,
+    key_specs={spec: frozenset(KEY_SPECS[spec].algorithms) for spec in _KEY_SPECS},
+    lists_material=True,
+    adoption=True,
+    rotation=True,
+    gcm=True,
+)
+"""What every store of this type can do."""
+
+
 class MemoryKeyStore(KeyStorePlugin):
     """AES-256-GCM and HMAC-SHA-256 with keys that rest in clear. For tests only."""
 
@@ -102,14 +113,7 @@ class MemoryKeyStore(KeyStorePlugin):
             raise CredentialsRefused("pin: the memory store was not given the PIN it expects", reason="PinIncorrect")
         self._device.read()
         self._opened = True
-        return Capabilities(
-            custody=Custody.DEVICE,
-            key_specs={spec: frozenset(KEY_SPECS[spec].algorithms) for spec in _KEY_SPECS},
-            lists_material=True,
-            adoption=True,
-            rotation=True,
-            gcm=True,
-        )
+        return CAPABILITIES
 
     async def close(self) -> None:
         self._opened = False

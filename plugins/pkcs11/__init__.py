@@ -4,6 +4,6 @@
 """
 
 from plugins.pkcs11.options import Pkcs11Options
-from plugins.pkcs11.plugin import Pkcs11KeyStore
+from plugins.pkcs11.plugin import CAPABILITIES, Pkcs11KeyStore
 
-__all__ = ["Pkcs11KeyStore", "Pkcs11Options"]
+__all__ = ["CAPABILITIES", "Pkcs11KeyStore", "Pkcs11Options"]

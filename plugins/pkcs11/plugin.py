@@ -51,6 +51,16 @@ _CREATE_SECONDS: Final = 12.0
 """Of the workers' beginning: below the host's deadline for opening."""
 
 
+CAPABILITIES: Final = Capabilities(
+    custody=Custody.DEVICE,
+    key_specs={KeySpec.SYMMETRIC_DEFAULT: frozenset({KeyUsage.ENCRYPT_DECRYPT})},
+    lists_material=True,
+    adoption=True,
+    gcm=True,
+)
+"""What every store of this type can do."""
+
+
 class Pkcs11KeyStore(KeyStorePlugin):
     """Keys that live in one or several PKCS#11 tokens."""
 
@@ -71,13 +81,7 @@ class Pkcs11KeyStore(KeyStorePlugin):
         cluster = await self._cluster_of(self._settings)
         await cluster.open()
         self._open = cluster
-        return Capabilities(
-            custody=Custody.DEVICE,
-            key_specs={KeySpec.SYMMETRIC_DEFAULT: frozenset({KeyUsage.ENCRYPT_DECRYPT})},
-            lists_material=True,
-            adoption=True,
-            gcm=True,
-        )
+        return CAPABILITIES
 
     async def close(self) -> None:
         cluster, self._open = self._open, None

@@ -7,6 +7,6 @@ root key  (a file, a passphrase or an HSM; never in the store)  rootkey.py, root
 """
 
 from plugins.software.options import FileRootKey, PassphraseRootKey, SoftwareOptions, TokenRootKey
-from plugins.software.plugin import SoftwareKeyStore
+from plugins.software.plugin import SoftwareKeyStore, capabilities
 
-__all__ = ["FileRootKey", "PassphraseRootKey", "SoftwareKeyStore", "SoftwareOptions", "TokenRootKey"]
+__all__ = ["FileRootKey", "PassphraseRootKey", "SoftwareKeyStore", "SoftwareOptions", "TokenRootKey", "capabilities"]

@@ -57,6 +57,20 @@ _OFFERED = frozenset(
 """What the KMS API offers: one set lookup on the hot path instead of three."""
 
 
+def capabilities() -> Capabilities:
+    """What every standard store can do, as far as the library offers it. Takes a moment, because it is tried out."""
+    return Capabilities(
+        custody=Custody.TOKEN,
+        key_specs=keymaking.offered(),
+        absent_algorithms=frozenset({Algorithm.ED25519_PH_SHA_512}),
+        rotation=True,
+        replication=True,
+        data_key_pairs=keymaking.data_key_pair_specs(),
+        gcm=True,
+        imports=frozenset(keymaking.offered()),
+    )
+
+
 class SoftwareKeyStore(KeyStorePlugin):
     """Software keys under a root key, a hierarchy of domain keys and AES-256-GCM key tokens."""
 
@@ -98,16 +112,7 @@ class SoftwareKeyStore(KeyStorePlugin):
 
     async def open(self) -> Capabilities:
         self._domains = await DomainKeys.open(self.context.state, self._root_key, self.context.now)
-        return Capabilities(
-            custody=Custody.TOKEN,
-            key_specs=await asyncio.to_thread(keymaking.offered),
-            absent_algorithms=frozenset({Algorithm.ED25519_PH_SHA_512}),
-            rotation=True,
-            replication=True,
-            data_key_pairs=keymaking.data_key_pair_specs(),
-            gcm=True,
-            imports=frozenset(keymaking.offered()),
-        )
+        return await asyncio.to_thread(capabilities)
 
     async def close(self) -> None:
         self._domains = None

@@ -6,6 +6,6 @@ External Key Store Proxy API Specification 1.0.3 (https://github.com/aws/aws-kms
 """
 
 from plugins.xks.options import XksOptions
-from plugins.xks.plugin import XksKeyStore
+from plugins.xks.plugin import CAPABILITIES, XksKeyStore
 
-__all__ = ["XksKeyStore", "XksOptions"]
+__all__ = ["CAPABILITIES", "XksKeyStore", "XksOptions"]

@@ -51,6 +51,14 @@ _NOBODY: Final = "keystead.internal"
 _USAGES: Final = frozenset({"ENCRYPT", "DECRYPT"})
 
 
+CAPABILITIES: Final = Capabilities(
+    custody=Custody.TOKEN,
+    key_specs={KeySpec.SYMMETRIC_DEFAULT: frozenset({KeyUsage.ENCRYPT_DECRYPT})},
+    external_keys=True,
+)
+"""What every store of this type can do."""
+
+
 class XksKeyStore(KeyStorePlugin):
     """Keys whose outer half is behind an XKS proxy."""
 
@@ -83,11 +91,7 @@ class XksKeyStore(KeyStorePlugin):
             await client.close()
             raise
         self._client = client
-        return Capabilities(
-            custody=Custody.TOKEN,
-            key_specs={KeySpec.SYMMETRIC_DEFAULT: frozenset({KeyUsage.ENCRYPT_DECRYPT})},
-            external_keys=True,
-        )
+        return CAPABILITIES
 
     async def close(self) -> None:
         client, self._client = self._client, None

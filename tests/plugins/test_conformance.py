@@ -9,15 +9,29 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import plugins.memory
+import plugins.pkcs11
 from plugins.memory import MemoryKeyStore, MemoryOptions
 from plugins.pkcs11 import Pkcs11KeyStore, Pkcs11Options
-from plugins.sdk import KeySpec, KeyStorePlugin
+from plugins.sdk import KeySpec, KeyStorePlugin, MaterialRef
 from plugins.sdk.conformance import KeyStoreConformance, MemoryState
-from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions, TokenRootKey
+from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions, TokenRootKey, capabilities
 from tests.hsm import PIN, NssToken, SoftToken, pin_file
+
+FOREIGN = "made-by-others"
+
+
+async def made_by_another(other: KeyStorePlugin, foreign: MaterialRef) -> str:
+    """Material under a name that no key of ours has."""
+    await other.open()
+    await other.create(msgspec.structs.replace(foreign, name=FOREIGN))
+    await other.close()
+    return FOREIGN
 
 
 class TestSoftwareKeyStore(KeyStoreConformance):
+    declares = capabilities()
+
     @pytest.fixture(autouse=True)
     def root_key_path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "root.key"
@@ -29,11 +43,8 @@ class TestSoftwareKeyStore(KeyStoreConformance):
         return [base64.b64decode(self.path.read_bytes().split()[1])]
 
 
-MEMORY_SPECS = (KeySpec.SYMMETRIC_DEFAULT, KeySpec.HMAC_256)
-
-
 class TestMemoryKeyStore(KeyStoreConformance):
-    key_specs = MEMORY_SPECS
+    declares = plugins.memory.CAPABILITIES
 
     @pytest.fixture(autouse=True)
     def fresh_process_devices(self) -> None:
@@ -42,12 +53,15 @@ class TestMemoryKeyStore(KeyStoreConformance):
     def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
         return MemoryKeyStore(MemoryOptions(pin="1234-secret", expected_pin="1234-secret"), self.context(state))
 
+    async def foreign_material(self) -> str:
+        return await made_by_another(self.make_plugin(MemoryState()), self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT))
+
     def secrets(self) -> list[bytes]:
         return [b"1234-secret"]
 
 
 class TestMemoryKeyStoreInAFile(KeyStoreConformance):
-    key_specs = MEMORY_SPECS
+    declares = plugins.memory.CAPABILITIES
 
     @pytest.fixture(autouse=True)
     def device_path(self, tmp_path: Path) -> None:
@@ -56,15 +70,21 @@ class TestMemoryKeyStoreInAFile(KeyStoreConformance):
     def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
         return MemoryKeyStore(MemoryOptions(device=str(self.path)), self.context(state))
 
+    async def foreign_material(self) -> str:
+        return await made_by_another(self.make_plugin(MemoryState()), self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT))
+
 
 class OnToken(KeyStoreConformance):
     """A key store on one PKCS#11 token, with its two workers."""
 
-    key_specs = (KeySpec.SYMMETRIC_DEFAULT,)
+    declares = plugins.pkcs11.CAPABILITIES
     options: Pkcs11Options
 
     def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
         return Pkcs11KeyStore(self.options, self.context(state))
+
+    async def foreign_material(self) -> str:
+        return await made_by_another(self.make_plugin(MemoryState()), self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT))
 
     def secrets(self) -> list[bytes]:
         return [PIN.encode()]
@@ -73,8 +93,13 @@ class OnToken(KeyStoreConformance):
 class TestSoftHsm(OnToken):
     @pytest.fixture(autouse=True)
     def token(self, tmp_path: Path) -> None:
-        options = SoftToken(tmp_path).options(pin=pin_file(tmp_path))
+        self.token_on_disk = SoftToken(tmp_path)
+        options = self.token_on_disk.options(pin=pin_file(tmp_path))
         self.options = msgspec.convert(options, Pkcs11Options)
+
+    async def foreign_material(self) -> str:
+        self.token_on_disk.tool("--keygen", "--key-type", "AES:32", "--label", FOREIGN, "--extractable")
+        return FOREIGN
 
 
 class TestNssSoftokn(OnToken):
@@ -116,6 +141,8 @@ class TestSoftwareKeyStoreUnderAnHsm(TestSoftwareKeyStore):
     async def plugin(self, state: MemoryState) -> AsyncIterator[KeyStorePlugin]:
         """Instances that a test opens beside the first are closed too: each has a worker."""
         self.made: list[KeyStorePlugin] = []
+        self._named = []
+        self._before = set()
         plugin = self.make_plugin(state)
         await plugin.provision()
         self.capabilities = await plugin.open()

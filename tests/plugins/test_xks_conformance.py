@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from plugins.sdk import KeptSecretSource, KeySpec, KeyStorePlugin, PluginContext
+from plugins.sdk import KeptSecretSource, KeyStorePlugin, PluginContext
 from plugins.sdk.conformance import KeyStoreConformance, MemoryState
 from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions
-from plugins.xks import XksKeyStore, XksOptions
+from plugins.xks import CAPABILITIES, XksKeyStore, XksOptions
 from plugins.xks.options import XksCredentialOptions
 from tests.harness import Server
 from tests.xksclient import HOST, ProxyFiles
@@ -60,7 +60,7 @@ class Inner:
 
 
 class TestXksKeyStore(KeyStoreConformance):
-    key_specs = (KeySpec.SYMMETRIC_DEFAULT,)
+    declares = CAPABILITIES
 
     @pytest.fixture(autouse=True)
     def behind(self, tmp_path: Path, proxy: Proxied) -> None:

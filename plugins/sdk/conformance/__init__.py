@@ -3,11 +3,13 @@
     from plugins.sdk.conformance import KeyStoreConformance
 
     class TestMyKeyStore(KeyStoreConformance):
+        declares = CAPABILITIES  # the very ones that MyKeyStore.open answers
+
         def make_plugin(self, state):
             return MyKeyStore(MyOptions(...), self.context(state))
 
-It needs pytest and anyio's plugin (``anyio_mode = "auto"``). A test skips only where the plugin's ``Capabilities`` say
-that it does not apply, and the reason says which line.
+It needs pytest and anyio's plugin (``anyio_mode = "auto"``). Tests are made for what is declared
+and for nothing else; one that skips all the same fails. ``keystead plugin check`` runs the suite on a configuration.
 """
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"plugins.sdk.conformance.{part}"
-        for part in ("harness", "lifecycle", "usage", "faults", "secrecy", "vectors", "imports", "external")
+        for part in ("choosing", "harness", "lifecycle", "usage", "faults", "secrecy", "vectors", "imports", "external")
     )
 )
 

@@ -16,6 +16,7 @@ from plugins.sdk import (
     MaterialNotFound,
     MaterialRef,
 )
+from plugins.sdk.conformance.choosing import needs_device, needs_tokens
 from plugins.sdk.conformance.harness import Harness, use_once
 from plugins.sdk.conformance.state import MemoryState
 from plugins.sdk.conformance.usage import flipped
@@ -24,18 +25,16 @@ from plugins.sdk.conformance.usage import flipped
 class FaultConformance(Harness):
     """Nothing is duplicated, mixed up or lost when calls overlap, stop half-way or are wrong."""
 
+    @needs_device
     async def test_concurrent_creates_of_one_name_make_one_material(self, plugin: KeyStorePlugin) -> None:
-        if self.capabilities.custody is Custody.TOKEN:
-            pytest.skip("Capabilities.custody is token: each answer is a candidate, and the host keeps exactly one")
         ref = self.fresh_ref(self.any_spec())
         answers = await asyncio.gather(*(plugin.create(ref) for _ in range(8)))
         assert all(answer == answers[0] for answer in answers)
         if self.capabilities.lists_material:
-            assert await plugin.list_material() == [ref.name]
+            assert await self.listed(plugin) == [ref.name]
 
+    @needs_tokens
     async def test_concurrent_creates_of_one_name_all_answer_usable_tokens(self, plugin: KeyStorePlugin) -> None:
-        if self.capabilities.custody is not Custody.TOKEN:
-            pytest.skip("Capabilities.custody is device: there are no tokens")
         ref = self.fresh_ref(self.any_spec())
         for answer in await asyncio.gather(*(plugin.create(ref) for _ in range(8))):
             await use_once(plugin, msgspec.structs.replace(ref, token=answer.token))
@@ -84,9 +83,8 @@ class FaultConformance(Harness):
                 await use_once(plugin, wrong)
         await use_once(plugin, ref)
 
+    @needs_tokens
     async def test_a_damaged_token_is_refused_and_named_damaged(self, plugin: KeyStorePlugin) -> None:
-        if self.capabilities.custody is not Custody.TOKEN:
-            pytest.skip("Capabilities.custody is device: there are no tokens")
         ref = await self.created(plugin)
         assert ref.token is not None
         damaged = [flipped(ref.token, at) for at in range(len(ref.token))]

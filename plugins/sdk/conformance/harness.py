@@ -1,9 +1,9 @@
-"""What the parts of the conformance suite share: making the plugin under test, naming material, skipping honestly."""
+"""What the parts of the conformance suite share: making the plugin under test, naming material, leaving it clean."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import msgspec
@@ -13,41 +13,33 @@ from plugins.sdk import (
     KEY_SPECS,
     Algorithm,
     Capabilities,
-    Family,
     KeySpec,
     KeyStorePlugin,
     KeyUsage,
     MaterialRef,
     PluginContext,
 )
+from plugins.sdk.conformance.choosing import cheap, choose, parametrize
 from plugins.sdk.conformance.state import MemoryState
 
 ACCOUNT_ARN = "arn:aws:kms:us-east-1:000000000000:key/"
-COSTLY_SPECS = frozenset({KeySpec.RSA_3072, KeySpec.RSA_4096})
-"""The large RSA sizes, whose generation costs up to seconds: one test uses them, the others would prove nothing new."""
-
-DATA_PAIR_FAMILIES = (Family.RSA, Family.EC, Family.ED25519, Family.SM2)
-"""Families that GenerateDataKeyPair knows in the KMS API."""
-
-PARAMETERS: dict[str, Callable[[KeySpec], bool]] = {
-    "spec": lambda _: True,
-    "cheap_spec": lambda spec: spec not in COSTLY_SPECS,
-    "pair_spec": lambda spec: spec not in COSTLY_SPECS and not KEY_SPECS[spec].symmetric,
-    "signing_spec": lambda spec: spec not in COSTLY_SPECS and KeyUsage.SIGN_VERIFY in KEY_SPECS[spec].algorithms,
-    "data_pair_spec": lambda spec: spec not in COSTLY_SPECS and KEY_SPECS[spec].family in DATA_PAIR_FAMILIES,
-    "kem_spec": lambda spec: KEY_SPECS[spec].family is Family.ML_KEM,
-}
-"""Names of test parameters, and which of the harness's ``key_specs`` they run over."""
 
 
 class Harness:
-    """Override :meth:`make_plugin`; the rest as needed."""
+    """Set :attr:`declares` and override :meth:`make_plugin`; the rest as needed."""
 
-    key_specs: ClassVar[Iterable[KeySpec]] = tuple(KeySpec)
-    """What the tests run over. Narrow it for a store that will never offer more; leaving a declared spec out fails."""
+    declares: ClassVar[Capabilities | None] = None
+    """What the store says of itself when it is opened. The tests are chosen by it, and one test compares the two."""
+    on_shared_store: ClassVar[bool] = False
+    """The store outlives a test and may hold material of others: it is left as it was found."""
     store_name = "conformance"
     present_time = 1_800_000_000.0
     capabilities: Capabilities
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.declares is not None:
+            choose(cls, cls.declares)
 
     def make_plugin(self, state: MemoryState) -> KeyStorePlugin:
         """A new, unopened instance on ``state``. Instances on one state must be the same key store."""
@@ -55,6 +47,10 @@ class Harness:
 
     def external_id(self) -> str | None:
         """The id of an external key for new material, for a store with the capability ``external_keys``."""
+        return None
+
+    async def foreign_material(self) -> str | None:
+        """Material that others made in the store, as ``list_material`` names it, for a store with ``adoption``."""
         return None
 
     def secrets(self) -> list[bytes]:
@@ -76,10 +72,28 @@ class Harness:
     @pytest.fixture
     async def plugin(self, state: MemoryState) -> AsyncIterator[KeyStorePlugin]:
         """A provisioned, open plugin."""
+        self._named: list[MaterialRef] = []
         plugin = self.make_plugin(state)
-        await plugin.provision()
+        await self.provision(plugin)
         self.capabilities = await plugin.open()
+        self._before = set(await plugin.list_material()) if self.capabilities.lists_material else set()
         yield plugin
+        await plugin.close()
+        if self.on_shared_store:
+            await self._clean_up(state)
+
+    async def provision(self, plugin: KeyStorePlugin) -> None:
+        """Make what a new store needs."""
+        await plugin.provision()
+
+    async def listed(self, plugin: KeyStorePlugin) -> list[str]:
+        """What the store lists beside what was in it before the test."""
+        return sorted(set(await plugin.list_material()) - self._before)
+
+    async def _clean_up(self, state: MemoryState) -> None:
+        plugin = await self.reopened(state)
+        for ref in self._named:
+            await plugin.destroy(ref)
         await plugin.close()
 
     async def reopened(self, state: MemoryState) -> KeyStorePlugin:
@@ -89,9 +103,9 @@ class Harness:
         return plugin
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        for name, wanted in PARAMETERS.items():
-            if name in metafunc.fixturenames:
-                metafunc.parametrize(name, [spec for spec in self.key_specs if wanted(spec)])
+        if self.declares is None:
+            pytest.fail(f"{type(self).__name__}.declares: set it to the Capabilities that the store has", pytrace=False)
+        parametrize(metafunc, self.declares)
 
     # ---- naming ----------------------------------------------------------------------------------------------------
 
@@ -99,7 +113,9 @@ class Harness:
         """A reference that names nothing yet."""
         key_id, material_id = str(uuid.uuid4()), uuid.uuid4().hex
         name = f"keystead:{key_id}:{material_id}"
-        return MaterialRef(name, ACCOUNT_ARN + key_id, material_id, spec, external_id=self.external_id())
+        ref = MaterialRef(name, ACCOUNT_ARN + key_id, material_id, spec, external_id=self.external_id())
+        self._named.append(ref)
+        return ref
 
     async def created(self, plugin: KeyStorePlugin, spec: KeySpec | None = None) -> MaterialRef:
         """Fresh material, and the reference that the host would use from then on."""
@@ -111,23 +127,7 @@ class Harness:
 
     def any_spec(self) -> KeySpec:
         """A declared spec that is cheap to generate."""
-        declared = self.capabilities.key_specs.keys() - COSTLY_SPECS
-        if not declared:
-            pytest.skip("Capabilities.key_specs declares no spec")
-        return min(declared, key=lambda spec: (not KEY_SPECS[spec].symmetric, list(KeySpec).index(spec)))
-
-    def need_spec(self, spec: KeySpec, usage: KeyUsage | None = None) -> None:
-        """Skip unless the plugin declares ``spec`` (for ``usage``)."""
-        usages = self.capabilities.key_specs.get(spec)
-        if usages is None:
-            pytest.skip(f"Capabilities.key_specs does not declare {spec}")
-        if usage is not None and usage not in usages:
-            pytest.skip(f"Capabilities.key_specs does not declare {usage} for {spec}")
-
-    def need_gcm(self) -> None:
-        """Skip unless the plugin declares AES-GCM in parts."""
-        if not self.capabilities.gcm:
-            pytest.skip("Capabilities.gcm is not declared")
+        return min(cheap(self.capabilities.key_specs), key=lambda spec: not KEY_SPECS[spec].symmetric)
 
     def algorithms(self, spec: KeySpec, usage: KeyUsage) -> list[Algorithm]:
         """The algorithms that must work."""

@@ -33,6 +33,7 @@ from plugins.sdk import (
     WrappingKey,
     WrappingSpec,
 )
+from plugins.sdk.conformance.choosing import cheap, needs_import_of, needs_imports
 from plugins.sdk.conformance.harness import Harness, use_once
 from plugins.sdk.conformance.secrecy import spellings
 from plugins.sdk.conformance.state import MemoryState
@@ -120,16 +121,10 @@ class ImportConformance(Harness):
     def target(self, spec: KeySpec, key_id: str = "11111111-2222-3333-4444-555555555555") -> ImportTarget:
         return ImportTarget(key_arn=f"arn:aws:kms:us-east-1:000000000000:key/{key_id}", key_id=key_id, key_spec=spec)
 
-    def need_import(self, spec: KeySpec) -> None:
-        if spec not in self.capabilities.imports:
-            pytest.skip(f"Capabilities.imports does not declare {spec}")
-
     def importable(self) -> KeySpec:
         """A declared spec whose material is made at once."""
-        fast = [spec for spec in self.capabilities.imports if KEY_SPECS[spec].family is not Family.RSA]
-        if not fast:
-            pytest.skip("Capabilities.imports declares no spec")
-        return min(fast, key=list(KeySpec).index)
+        fast = frozenset(spec for spec in self.capabilities.imports if KEY_SPECS[spec].family is not Family.RSA)
+        return cheap(fast or self.capabilities.imports)[0]
 
     async def imported(self, plugin: KeyStorePlugin, target: ImportTarget, material: bytes) -> Imported:
         wrapping = await plugin.wrapping_key(target, SPEC, HYBRID)
@@ -147,21 +142,19 @@ class ImportConformance(Harness):
         with pytest.raises(Unsupported):
             await plugin.wrapping_key(self.target(KeySpec.SYMMETRIC_DEFAULT), SPEC, HYBRID)
 
-    async def test_imported_material_is_observed_and_usable(self, plugin: KeyStorePlugin, cheap_spec: KeySpec) -> None:
-        self.need_import(cheap_spec)
-        target, material = self.target(cheap_spec), material_of(cheap_spec)
+    async def test_imported_material_is_observed_and_usable(self, plugin: KeyStorePlugin, import_spec: KeySpec) -> None:
+        target, material = self.target(import_spec), material_of(import_spec)
         imported = await self.imported(plugin, target, material)
         ref = self.ref(target, imported)
         assert await plugin.observe(ref) == imported.material
-        assert imported.material.public_key == (None if KEY_SPECS[cheap_spec].symmetric else public_of(material))
+        assert imported.material.public_key == (None if KEY_SPECS[import_spec].symmetric else public_of(material))
         await use_once(plugin, ref)
 
     async def test_every_algorithm_brings_the_same_material_in(
-        self, plugin: KeyStorePlugin, cheap_spec: KeySpec
+        self, plugin: KeyStorePlugin, import_spec: KeySpec
     ) -> None:
-        self.need_import(cheap_spec)
-        target, material, ids = self.target(cheap_spec), material_of(cheap_spec), set()
-        for algorithm in algorithms_for(cheap_spec):
+        target, material, ids = self.target(import_spec), material_of(import_spec), set()
+        for algorithm in algorithms_for(import_spec):
             wrapping = await plugin.wrapping_key(target, SPEC, algorithm)
             encrypted = wrap(wrapping.public_key, algorithm, material)
             imported = await plugin.import_material(target, SPEC, algorithm, wrapping.sealed, encrypted)
@@ -171,6 +164,7 @@ class ImportConformance(Harness):
         assert set(material_id) <= set("0123456789abcdef")
 
     @pytest.mark.parametrize("wrapping_spec", list(WrappingSpec))
+    @needs_imports
     async def test_a_wrapping_key_has_the_size_asked_for_and_is_fresh(
         self, plugin: KeyStorePlugin, wrapping_spec: WrappingSpec
     ) -> None:
@@ -186,8 +180,8 @@ class ImportConformance(Harness):
             await plugin.wrapping_key(target, SPEC, HYBRID)
         ).public_key
 
+    @needs_import_of(KeySpec.HMAC_256)
     async def test_an_imported_mac_key_makes_its_owners_macs(self, plugin: KeyStorePlugin) -> None:
-        self.need_import(KeySpec.HMAC_256)
         target, material = self.target(KeySpec.HMAC_256), material_of(KeySpec.HMAC_256)
         ref = self.ref(target, await self.imported(plugin, target, material))
         theirs = hmac.HMAC(material, hashes.SHA256())
@@ -195,22 +189,21 @@ class ImportConformance(Harness):
         assert await plugin.generate_mac(ref, Algorithm.HMAC_SHA_256, MESSAGE) == theirs.finalize()
 
     async def test_an_imported_key_pair_signs_for_its_owners_public_key(
-        self, plugin: KeyStorePlugin, signing_spec: KeySpec
+        self, plugin: KeyStorePlugin, import_signing_spec: KeySpec
     ) -> None:
-        self.need_import(signing_spec)
-        target, material = self.target(signing_spec), material_of(signing_spec)
+        target, material = self.target(import_signing_spec), material_of(import_signing_spec)
         ref = self.ref(target, await self.imported(plugin, target, material))
         observed = await plugin.observe(ref)
         assert observed is not None
         assert observed.public_key == public_of(material)
-        algorithm = self.algorithms(signing_spec, KeyUsage.SIGN_VERIFY)[0]
+        algorithm = self.algorithms(import_signing_spec, KeyUsage.SIGN_VERIFY)[0]
         signature = await plugin.sign(ref, algorithm, MessageType.RAW, MESSAGE)
         await plugin.verify(ref, algorithm, MessageType.RAW, MESSAGE, signature)
 
+    @needs_import_of(KeySpec.SYMMETRIC_DEFAULT)
     async def test_what_the_material_encrypted_opens_again_after_it_was_destroyed_and_imported_again(
         self, plugin: KeyStorePlugin, state: MemoryState
     ) -> None:
-        self.need_import(KeySpec.SYMMETRIC_DEFAULT)
         target, material = self.target(KeySpec.SYMMETRIC_DEFAULT), material_of(KeySpec.SYMMETRIC_DEFAULT)
         first = await self.imported(plugin, target, material)
         ref = self.ref(target, first)
@@ -223,6 +216,7 @@ class ImportConformance(Harness):
             assert await store.decrypt(new, Algorithm.SYMMETRIC_DEFAULT, blob, b"context") == b"plaintext"
         await store.close()
 
+    @needs_imports
     async def test_the_id_names_the_material_under_its_key_id_and_gives_nothing_away(
         self, plugin: KeyStorePlugin
     ) -> None:
@@ -239,18 +233,17 @@ class ImportConformance(Harness):
         assert here != digest.finalize().hex()
 
     async def test_material_of_the_wrong_length_kind_or_curve_is_refused(
-        self, plugin: KeyStorePlugin, cheap_spec: KeySpec
+        self, plugin: KeyStorePlugin, import_spec: KeySpec
     ) -> None:
-        self.need_import(cheap_spec)
-        target, right = self.target(cheap_spec), material_of(cheap_spec)
+        target, right = self.target(import_spec), material_of(import_spec)
         wrong = [right[:-1], right + b"\0", b"x", os.urandom(31), b"junk" * 100]
         wrong += [
             material_of(spec)
             for spec in (KeySpec.RSA_2048, KeySpec.ECC_NIST_P256, KeySpec.ECC_SECG_P256K1, KeySpec.ML_DSA_44)
-            if spec is not cheap_spec
+            if spec is not import_spec
         ]
         wrong.append(pkcs8(x25519.X25519PrivateKey.generate()))  # type: ignore[arg-type]
-        if not KEY_SPECS[cheap_spec].symmetric:
+        if not KEY_SPECS[import_spec].symmetric:
             wrong.append(public_of(right))
             private = serialization.load_der_private_key(right, None)
             encryption = serialization.BestAvailableEncryption(b"passphrase")
@@ -261,7 +254,7 @@ class ImportConformance(Harness):
                     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
                 )
             )
-        if KEY_SPECS[cheap_spec].family in (Family.RSA, Family.EC):
+        if KEY_SPECS[import_spec].family in (Family.RSA, Family.EC):
             wrong.append(
                 private.private_bytes(
                     serialization.Encoding.DER,
@@ -271,7 +264,7 @@ class ImportConformance(Harness):
             )
         wrapping = await plugin.wrapping_key(target, SPEC, HYBRID)
         for material in wrong:
-            if KEY_SPECS[cheap_spec].symmetric and len(material) == len(right):
+            if KEY_SPECS[import_spec].symmetric and len(material) == len(right):
                 continue  # any octets of the right number are a key
             encrypted = wrap(wrapping.public_key, HYBRID, material)
             with pytest.raises(IncorrectMaterial) as caught:
@@ -280,8 +273,8 @@ class ImportConformance(Harness):
             if len(material) >= 16:
                 assert not any(spelling in shown for spelling in spellings(material))
 
+    @needs_import_of(KeySpec.RSA_2048)
     async def test_an_rsa_key_that_does_not_hang_together_is_refused(self, plugin: KeyStorePlugin) -> None:
-        self.need_import(KeySpec.RSA_2048)
         target = self.target(KeySpec.RSA_2048)
         good = material_of(KeySpec.RSA_2048)
         wrapping = await plugin.wrapping_key(target, SPEC, HYBRID)
@@ -291,8 +284,8 @@ class ImportConformance(Harness):
             with pytest.raises(IncorrectMaterial):
                 await plugin.import_material(target, SPEC, HYBRID, wrapping.sealed, encrypted)
 
+    @needs_import_of(KeySpec.ECC_NIST_P256)
     async def test_a_private_key_with_the_public_key_of_another_is_refused(self, plugin: KeyStorePlugin) -> None:
-        self.need_import(KeySpec.ECC_NIST_P256)
         target = self.target(KeySpec.ECC_NIST_P256)
         mine, theirs = material_of(KeySpec.ECC_NIST_P256), pkcs8(_private(KeySpec.ECC_NIST_P256))
         point = public_of(mine)[-65:]
@@ -304,6 +297,7 @@ class ImportConformance(Harness):
             await plugin.import_material(target, SPEC, HYBRID, wrapping.sealed, encrypted)
 
     @pytest.mark.parametrize("algorithm", list(WrappingAlgorithm))
+    @needs_imports
     async def test_what_does_not_unwrap_is_refused_and_always_in_the_same_words(
         self, plugin: KeyStorePlugin, algorithm: WrappingAlgorithm
     ) -> None:
@@ -325,6 +319,7 @@ class ImportConformance(Harness):
             words.add(str(caught.value))
         assert len(words) == 1
 
+    @needs_imports
     async def test_a_wrapping_key_serves_the_key_and_algorithm_it_was_made_for_only(
         self, plugin: KeyStorePlugin
     ) -> None:
@@ -348,6 +343,7 @@ class ImportConformance(Harness):
                 await plugin.import_material(*arguments, encrypted)
         await plugin.import_material(target, SPEC, HYBRID, wrapping.sealed, encrypted)
 
+    @needs_imports
     async def test_a_wrapping_key_made_before_a_restart_serves_after_it(
         self, plugin: KeyStorePlugin, state: MemoryState
     ) -> None:
@@ -360,6 +356,7 @@ class ImportConformance(Harness):
         await again.import_material(target, SPEC, HYBRID, wrapping.sealed, encrypted)
         await again.close()
 
+    @needs_imports
     async def test_neither_the_wrapping_key_nor_the_material_is_in_what_the_host_keeps(
         self, plugin: KeyStorePlugin, state: MemoryState
     ) -> None:

@@ -17,6 +17,7 @@ from plugins.sdk import (
     MaterialNotFound,
     Unsupported,
 )
+from plugins.sdk.conformance.choosing import needs
 from plugins.sdk.conformance.harness import Harness, use_once
 from plugins.sdk.conformance.state import MemoryState
 
@@ -27,8 +28,8 @@ class LifecycleConformance(Harness):
     async def test_contract_version_is_one_that_the_host_knows(self, plugin: KeyStorePlugin) -> None:
         assert 1 <= plugin.contract <= CONTRACT_VERSION
 
-    async def test_no_declared_spec_is_left_untested(self, plugin: KeyStorePlugin) -> None:
-        assert self.capabilities.key_specs.keys() <= set(self.key_specs)
+    async def test_the_store_declares_what_its_tests_were_chosen_by(self, plugin: KeyStorePlugin) -> None:
+        assert self.capabilities == self.declares
 
     async def test_usages_declared_are_usages_that_the_kms_api_has(self, plugin: KeyStorePlugin) -> None:
         for spec, usages in self.capabilities.key_specs.items():
@@ -50,12 +51,11 @@ class LifecycleConformance(Harness):
         await plugin.observe(ref)
         assert await plugin.observe(ref) is None
         if self.capabilities.lists_material:
-            assert await plugin.list_material() == []
+            assert await self.listed(plugin) == []
 
     async def test_created_material_is_observed_as_it_was_answered(
         self, plugin: KeyStorePlugin, cheap_spec: KeySpec
     ) -> None:
-        self.need_spec(cheap_spec)
         ref = self.fresh_ref(cheap_spec)
         made = await plugin.create(ref)
         assert (made.token is not None) == (self.capabilities.custody is Custody.TOKEN)
@@ -64,7 +64,6 @@ class LifecycleConformance(Harness):
     async def test_a_key_pair_shows_its_public_key_and_a_secret_key_shows_none(
         self, plugin: KeyStorePlugin, cheap_spec: KeySpec
     ) -> None:
-        self.need_spec(cheap_spec)
         made = await plugin.create(self.fresh_ref(cheap_spec))
         if KEY_SPECS[cheap_spec].symmetric:
             assert made.public_key is None
@@ -120,9 +119,9 @@ class LifecycleConformance(Harness):
                 await plugin.list_material()
             return
         refs = [await self.created(plugin) for _ in range(3)]
-        assert sorted(await plugin.list_material()) == sorted(ref.name for ref in refs)
+        assert await self.listed(plugin) == sorted(ref.name for ref in refs)
         await plugin.destroy(refs[0])
-        assert sorted(await plugin.list_material()) == sorted(ref.name for ref in refs[1:])
+        assert await self.listed(plugin) == sorted(ref.name for ref in refs[1:])
 
     async def test_a_replica_is_the_same_material_and_outlives_its_source(self, plugin: KeyStorePlugin) -> None:
         source = await self.created(plugin)
@@ -142,12 +141,25 @@ class LifecycleConformance(Harness):
         await use_once(plugin, replica)
         assert await plugin.observe(source) is None
 
+    @needs("replication", lambda can: can.replication)
     async def test_material_is_not_replicated_under_another_id_or_spec(self, plugin: KeyStorePlugin) -> None:
-        if not self.capabilities.replication:
-            pytest.skip("Capabilities.replication is not declared")
         source = await self.created(plugin)
         with pytest.raises(InvalidRequest):
             await plugin.replicate(source, self.fresh_ref(source.key_spec))
+
+    @needs("adoption", lambda can: can.adoption)
+    async def test_foreign_material_is_taken_over_once_and_usable(self, plugin: KeyStorePlugin) -> None:
+        foreign = await self.foreign_material()
+        assert foreign is not None, "Capabilities.adoption is declared: override Harness.foreign_material"
+        assert foreign in await plugin.list_material()
+        ref = self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT)
+        taken = await plugin.adopt(foreign, ref)
+        assert await plugin.adopt(foreign, ref) == taken
+        assert await plugin.observe(ref) == taken
+        assert foreign not in await plugin.list_material()
+        await use_once(plugin, msgspec.structs.replace(ref, token=taken.token))
+        with pytest.raises(MaterialNotFound):
+            await plugin.adopt(foreign, self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT))
 
     async def test_a_spec_that_is_not_declared_is_refused_not_substituted(self, plugin: KeyStorePlugin) -> None:
         for spec in set(KeySpec) - self.capabilities.key_specs.keys():

@@ -25,6 +25,7 @@ from plugins.sdk import (
     MessageType,
     Unsupported,
 )
+from plugins.sdk.conformance.choosing import needs, needs_gcm, needs_symmetric
 from plugins.sdk.conformance.harness import Harness
 
 MESSAGE = b"the message that was agreed upon"
@@ -46,7 +47,6 @@ class UsageConformance(Harness):
     """What is declared works, and what is wrong is refused by the right name."""
 
     async def test_every_declared_use_of_a_spec_works(self, plugin: KeyStorePlugin, spec: KeySpec) -> None:
-        self.need_spec(spec)
         ref = await self.created(plugin, spec)
         for usage in sorted(self.capabilities.key_specs[spec]):
             for algorithm in self.algorithms(spec, usage):
@@ -65,7 +65,6 @@ class UsageConformance(Harness):
     async def test_algorithms_of_other_specs_and_usages_are_refused(
         self, plugin: KeyStorePlugin, cheap_spec: KeySpec
     ) -> None:
-        self.need_spec(cheap_spec)
         ref = await self.created(plugin, cheap_spec)
         offered = KEY_SPECS[cheap_spec].algorithms
         for algorithm in Algorithm:
@@ -93,14 +92,14 @@ class UsageConformance(Harness):
                     with pytest.raises(Unsupported):
                         await plugin.sign(ref, algorithm, MessageType.DIGEST, digest_for(algorithm, MESSAGE))
 
+    @needs_symmetric
     async def test_the_same_plaintext_never_encrypts_to_the_same_ciphertext(self, plugin: KeyStorePlugin) -> None:
-        self.need_spec(KeySpec.SYMMETRIC_DEFAULT)
         ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
         blobs = [await plugin.encrypt(ref, Algorithm.SYMMETRIC_DEFAULT, b"same", b"") for _ in range(50)]
         assert len(set(blobs)) == len(blobs)
 
+    @needs_symmetric
     async def test_any_changed_byte_of_a_ciphertext_is_refused(self, plugin: KeyStorePlugin) -> None:
-        self.need_spec(KeySpec.SYMMETRIC_DEFAULT)
         ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
         blob = await plugin.encrypt(ref, Algorithm.SYMMETRIC_DEFAULT, b"plaintext", b"context")
         for at in range(len(blob)):
@@ -110,8 +109,8 @@ class UsageConformance(Harness):
             with pytest.raises(InvalidCiphertext):
                 await plugin.decrypt(ref, Algorithm.SYMMETRIC_DEFAULT, wrong, b"context")
 
+    @needs_gcm
     async def test_gcm_in_parts_has_the_parts_that_aes_gcm_has(self, plugin: KeyStorePlugin) -> None:
-        self.need_gcm()
         ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
         for plaintext in (b"", b"plaintext", os.urandom(4300)):
             sealed = await plugin.encrypt_gcm(ref, plaintext, b"a" * 8216)
@@ -120,14 +119,14 @@ class UsageConformance(Harness):
             assert len(sealed.tag) == 16
             assert await plugin.decrypt_gcm(ref, sealed, b"a" * 8216) == plaintext
 
+    @needs_gcm
     async def test_gcm_in_parts_never_uses_an_iv_twice(self, plugin: KeyStorePlugin) -> None:
-        self.need_gcm()
         ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
         made = [await plugin.encrypt_gcm(ref, b"same", b"") for _ in range(50)]
         assert len({sealed.iv for sealed in made}) == len(made)
 
+    @needs_gcm
     async def test_any_changed_part_of_gcm_is_refused(self, plugin: KeyStorePlugin) -> None:
-        self.need_gcm()
         ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
         iv, ciphertext, tag = msgspec.structs.astuple(await plugin.encrypt_gcm(ref, b"plaintext", b"aad"))
         changed = [
@@ -148,42 +147,39 @@ class UsageConformance(Harness):
             with pytest.raises(InvalidCiphertext):
                 await plugin.decrypt_gcm(key, GcmCiphertext(iv, ciphertext, tag), aad)
 
+    @needs_gcm
     async def test_gcm_in_parts_needs_a_symmetric_encryption_key(
         self, plugin: KeyStorePlugin, cheap_spec: KeySpec
     ) -> None:
-        self.need_gcm()
-        self.need_spec(cheap_spec)
         if cheap_spec is not KeySpec.SYMMETRIC_DEFAULT:
             ref = await self.created(plugin, cheap_spec)
             with pytest.raises((InvalidRequest, Unsupported)):
                 await plugin.encrypt_gcm(ref, b"plaintext", b"")
 
+    @needs("", lambda can: not can.gcm)
     async def test_gcm_in_parts_that_is_not_declared_is_refused(self, plugin: KeyStorePlugin) -> None:
-        if self.capabilities.gcm:
-            pytest.skip("Capabilities.gcm is declared")
         with pytest.raises(Unsupported):
             await plugin.encrypt_gcm(self.fresh_ref(KeySpec.SYMMETRIC_DEFAULT), b"plaintext", b"")
 
+    @needs_symmetric
     async def test_a_ciphertext_opens_under_its_own_key_only(self, plugin: KeyStorePlugin) -> None:
-        self.need_spec(KeySpec.SYMMETRIC_DEFAULT)
         mine, other = [await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT) for _ in range(2)]
         blob = await plugin.encrypt(mine, Algorithm.SYMMETRIC_DEFAULT, b"plaintext", b"")
         with pytest.raises(InvalidCiphertext):
             await plugin.decrypt(other, Algorithm.SYMMETRIC_DEFAULT, blob, b"")
 
+    @needs_symmetric
     async def test_the_empty_and_the_largest_kms_plaintext_both_encrypt(self, plugin: KeyStorePlugin) -> None:
-        self.need_spec(KeySpec.SYMMETRIC_DEFAULT)
         ref = await self.created(plugin, KeySpec.SYMMETRIC_DEFAULT)
         for plaintext in (b"", os.urandom(4096)):
             blob = await plugin.encrypt(ref, Algorithm.SYMMETRIC_DEFAULT, plaintext, b"a" * 8192)
             assert await plugin.decrypt(ref, Algorithm.SYMMETRIC_DEFAULT, blob, b"a" * 8192) == plaintext
 
     @pytest.mark.parametrize("length", [1, 32, 1024])
+    @needs("random octets", lambda can: can.random)
     async def test_random_bytes_have_the_length_asked_for_and_do_not_repeat(
         self, plugin: KeyStorePlugin, length: int
     ) -> None:
-        if not self.capabilities.random:
-            pytest.skip("Capabilities.random is not declared")
         answers = [await plugin.random(length) for _ in range(4)]
         assert {len(answer) for answer in answers} == {length}
         if length >= 32:
@@ -192,8 +188,6 @@ class UsageConformance(Harness):
     async def test_a_data_key_pair_is_a_pair_and_fresh_each_time(
         self, plugin: KeyStorePlugin, data_pair_spec: KeySpec
     ) -> None:
-        if data_pair_spec not in self.capabilities.data_key_pairs:
-            pytest.skip(f"Capabilities.data_key_pairs does not declare {data_pair_spec}")
         first, second = await plugin.generate_key_pair(data_pair_spec), await plugin.generate_key_pair(data_pair_spec)
         private = serialization.load_der_private_key(first.private_key.expose(), None)
         spki = serialization.PublicFormat.SubjectPublicKeyInfo
