@@ -64,6 +64,8 @@ class KeysteadError(Exception):
     code: ClassVar[str] = "InternalError"
     cause: str = ""
     """Of what a key store failed with: the plugin's own reason, where a door has words for it (``ProxyFault``)."""
+    audited: bool = False
+    """Whether the audit journal has the request that this ended."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

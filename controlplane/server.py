@@ -23,6 +23,7 @@ import structlog
 import uvicorn
 
 from controlplane.access.authentication import ADMIN_PRINCIPAL, Authenticator
+from controlplane.access.checkpointing import checkpointing
 from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
 from controlplane.access.key_store_secrets import KeyStoreSecrets
@@ -177,6 +178,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         key_store_secrets = KeyStoreSecrets(database, sealer)
         connections.secret_of = key_store_secrets.reveal
         await sealer.open()
+        checkpointer = await stack.enter_async_context(checkpointing(database, calls, audit, clock))
         if settings.dev is not None:
             await _ensure_administrator(database, settings, clock)
 
@@ -214,6 +216,7 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
             usage=usage,
             attestations=attestations,
             imports=Imports(database, calls, clock),
+            checkpointer=checkpointer,
             trail=JournalReader(settings.directory / AUDIT_DIRECTORY),
             safekeeping=safekeeping,
             grant_tokens=grant_tokens,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.access.authentication import Authenticator
+from controlplane.access.checkpointing import Checkpointer
 from controlplane.access.credentials import Credentials
 from controlplane.access.grant_tokens import GrantTokens
 from controlplane.access.key_store_secrets import KeyStoreSecrets
@@ -47,6 +48,7 @@ class Services(msgspec.Struct, frozen=True):
     usage: Usage
     attestations: Attestations
     imports: Imports
+    checkpointer: Checkpointer
     trail: JournalReader
     safekeeping: Safekeeping
     grant_tokens: GrantTokens

@@ -9,13 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from controlplane.audit.records import BadRecord, Head, SegmentNote
+from controlplane.audit.records import BadRecord, SegmentNote
 from controlplane.errors import StoreDamaged
 
 GENESIS = b"0" * 64
@@ -23,6 +23,7 @@ HASH_MEMBER = len('"hash":"",') + len(GENESIS)
 CHAIN = "chain-"
 SEGMENT = "segment-"
 SUFFIX = ".jsonl"
+ARCHIVED = "archived.json"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -32,11 +33,22 @@ class Line(msgspec.Struct, frozen=True):
     record: msgspec.Raw
 
 
+class Past(msgspec.Struct, frozen=True):
+    """What lies in an archive: segments up to ``segment``. The next record is ``seq`` and follows ``hash``."""
+
+    segment: int
+    seq: int
+    hash: str
+
+
 class Walk:
     """A segment, line by line, as far as it is good. Afterwards ``seq`` and ``prev`` are what the next record must
     have, ``line`` counts good lines, ``torn`` holds an unfinished last line and ``bad`` the first bad one."""
 
-    def __init__(self, path: Path, chain: str, segment: int, seq: int, prev: bytes, *, anchor: Head | None) -> None:
+    def __init__(
+        self, path: Path, chain: str, segment: int, seq: int, prev: bytes, *, anchors: Mapping[int, str] | None = None
+    ) -> None:
+        """``anchors`` are hashes of records that are known from elsewhere, by their numbers."""
         self.seq, self.prev = seq, prev
         self.line = 0
         self.torn = b""
@@ -44,7 +56,7 @@ class Walk:
         self._path = path
         self._chain = chain
         self._segment = segment
-        self._anchor = anchor
+        self._anchors = anchors or {}
 
     def good_lines(self, file: BinaryIO) -> Iterator[bytes]:
         for line in file:
@@ -57,8 +69,8 @@ class Walk:
             why = None if line == expected else _why(line, self.seq, self.prev)
             if why is None and self.line == 0 and not self._is_header(line):
                 why = f"this is not the header of segment {self._segment} of {self._chain}"
-            if why is None and self._anchor is not None and self.seq == self._anchor.seq:
-                why = None if digest.decode() == self._anchor.hash else "not the record that was anchored: recomputed"
+            if why is None and self._anchors.get(self.seq, digest.decode()) != digest.decode():
+                why = "not the record that was anchored: recomputed"
             if why is not None:
                 self.bad = BadRecord(str(self._path), self.line + 1, why)
                 return
@@ -96,10 +108,31 @@ def _why(line: bytes, seq: int, prev: bytes) -> str:
     return "the content does not match its hash: edited"
 
 
-def segments_of(chain: Path) -> list[Path]:
-    """The segment files in order; a gap in their numbers is a segment that was removed."""
-    segments = sorted(chain.glob(f"{SEGMENT}*{SUFFIX}"))
-    for number, path in enumerate(segments, start=1):
+def past_of(chain: Path) -> Past:
+    """What of the chain was archived; nothing, if nothing was."""
+    try:
+        return msgspec.json.decode((chain / ARCHIVED).read_bytes(), type=Past)
+    except FileNotFoundError:
+        return Past(0, 0, GENESIS.decode())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise StoreDamaged(f"the audit journal is damaged: {chain / ARCHIVED} does not decode") from None
+
+
+def write_past(chain: Path, past: Past) -> None:
+    """Say durably that a chain begins later. Raises ``OSError``."""
+    draft = chain / f"{ARCHIVED}.new"
+    with draft.open("wb") as file:
+        file.write(msgspec.json.encode(past) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(chain / ARCHIVED)
+    sync_directory(chain)
+
+
+def segments_of(chain: Path, first: int = 1) -> list[Path]:
+    """The segment files from number ``first`` on; a gap in their numbers is a segment that was removed."""
+    segments = sorted(path for path in chain.glob(f"{SEGMENT}*{SUFFIX}") if path >= segment_path(chain, first))
+    for number, path in enumerate(segments, start=first):
         expected = segment_path(chain, number)
         if path != expected:
             raise StoreDamaged(f"the audit journal is damaged: {expected} is missing")
@@ -143,3 +176,12 @@ def in_use(chain: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable: a synced file without a name is lost with the power."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

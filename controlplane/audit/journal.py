@@ -23,7 +23,17 @@ from pathlib import Path
 
 import msgspec
 
-from controlplane.audit.chain import CHAIN, GENESIS, Walk, last_of, make_line, segment_path, segments_of
+from controlplane.audit.chain import (
+    CHAIN,
+    GENESIS,
+    Walk,
+    last_of,
+    make_line,
+    past_of,
+    segment_path,
+    segments_of,
+    sync_directory,
+)
 from controlplane.audit.records import AuditRecord, Head, SegmentNote, TailNote
 from controlplane.errors import AuditUnavailable, StoreDamaged
 
@@ -33,7 +43,7 @@ _MAX_CHAINS = 1024
 class _Batch:
     """Records that are written and synced together."""
 
-    __slots__ = ("head", "lines", "segment", "waiters")
+    __slots__ = ("end", "head", "lines", "segment", "waiters")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -41,6 +51,7 @@ class _Batch:
         # the others of its batch with it; and it can be cancelled while a disk hangs. Costs the same (measured).
         self.waiters: list[asyncio.Future[str | None]] = []
         self.segment: int | None = None  # begin this segment first
+        self.end: Head | None = None  # where the one before it ended
         self.head = Head(0, "")
 
 
@@ -71,6 +82,7 @@ class AuditJournal:
         self._writing: _Batch | None = None
         self._closers: list[asyncio.Future[None]] = []
         self._head = Head(-1, GENESIS.decode())
+        self._ends: list[Head] = []
         # The file as it is; touched by the worker only, while one runs.
         self._fd = -1
         self._durable_size = 0
@@ -84,6 +96,16 @@ class AuditJournal:
     def head(self) -> Head:
         """The last durable record; an anchor for :func:`verify`."""
         return self._head
+
+    @property
+    def directory(self) -> Path:
+        """Where the files of this chain are."""
+        return self._chain_directory
+
+    def ends(self) -> list[Head]:
+        """Last durable records of segments that became full, since this was last asked; at the start, of the newest."""
+        ends, self._ends = self._ends, []
+        return ends
 
     def open(self) -> None:
         """Take a free chain, check its last segment, cut off a torn tail and continue. Blocks; call it before serving.
@@ -156,7 +178,7 @@ class AuditJournal:
             path = self._directory / f"{CHAIN}{number}"
             with contextlib.suppress(FileExistsError):
                 path.mkdir(mode=0o700)
-                _sync_directory(self._directory)
+                sync_directory(self._directory)
             fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,17 +195,19 @@ class AuditJournal:
 
     def _continue(self) -> None:
         """Set the chain to the end of the last segment. Earlier segments are :func:`verify`'s to read."""
-        segments = segments_of(self._chain_directory)
-        self._segment = len(segments) or 1
-        self._seq, self._prev = 0, GENESIS
+        past = past_of(self._chain_directory)
+        segments = segments_of(self._chain_directory, past.segment + 1)
+        self._segment = past.segment + (len(segments) or 1)
+        self._seq, self._prev = past.seq, past.hash.encode()
         if len(segments) > 1:
             self._seq, self._prev = last_of(segments[-2])
+        self._ends = [Head(self._seq - 1, self._prev.decode())] if len(segments) > 1 else []
         path = segment_path(self._chain_directory, self._segment)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         self._size, torn = 0, b""
         with path.open("rb") as file:
-            walk = Walk(path, self.chain, self._segment, self._seq, self._prev, anchor=None)
+            walk = Walk(path, self.chain, self._segment, self._seq, self._prev)
             for line in walk.good_lines(file):
                 self._size += len(line)
             if walk.bad is not None:
@@ -203,7 +227,7 @@ class AuditJournal:
         if self._sync:
             # For what was read, too: a process killed between write and sync leaves lines that only the page cache has.
             os.fsync(self._fd)
-            _sync_directory(self._chain_directory)
+            sync_directory(self._chain_directory)
         self._durable_size = self._size
         self._head = Head(self._seq - 1, self._prev.decode())
 
@@ -229,6 +253,7 @@ class AuditJournal:
             self._segment += 1
             self._size = 0
             batch.segment = self._segment
+            batch.end = Head(self._seq - 1, self._prev.decode())
             batch.lines.append(self._chained(self._segment_note()))
         return batch
 
@@ -257,6 +282,8 @@ class AuditJournal:
         waiters = batch.waiters
         if failure is None:
             self._head = batch.head
+            if batch.end is not None:
+                self._ends.append(batch.end)
             if self._collecting is not None:  # before anybody wakes: the disk need not wait for the loop
                 self._start()
         else:
@@ -298,7 +325,7 @@ class AuditJournal:
         full, self._fd, self._durable_size = self._fd, os.open(path, flags, 0o600), 0
         os.close(full)
         if self._sync:
-            _sync_directory(self._chain_directory)  # or power loss leaves synced records in a file without a name
+            sync_directory(self._chain_directory)  # or power loss leaves synced records in a file without a name
 
     def _take_back(self) -> None:
         """Cut the file back to its last durable record.
@@ -324,11 +351,3 @@ def _write_all(fd: int, data: bytes) -> None:
         if written == 0:
             raise OSError("nothing was written")
         view = view[written:]
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

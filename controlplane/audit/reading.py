@@ -20,7 +20,8 @@ from typing import Final
 
 import msgspec
 
-from controlplane.audit.chain import CHAIN, segment_path
+from controlplane.audit.chain import CHAIN, past_of, segment_path
+from controlplane.audit.checkpoints import Checkpoint, latest
 from controlplane.audit.records import AuditEntry, AuditPage, AuditRecord, Decision, VerifyResult
 from controlplane.audit.summaries import summary_of
 from controlplane.audit.verifying import verify
@@ -144,6 +145,11 @@ class JournalReader:
         """Check every record of the journal, as :func:`controlplane.audit.verifying.verify` does. Blocks."""
         return verify(self._directory)
 
+    def checkpoints(self) -> list[Checkpoint]:
+        """The last checkpoint of each chain. Blocks."""
+        found = (latest(self._directory / chain) for chain in self._chains())
+        return [each for each in found if each is not None]
+
     @staticmethod
     def _fill(
         walks: dict[str, Iterator[_Found]],
@@ -173,11 +179,11 @@ class JournalReader:
         return [f"{CHAIN}{number}" for number in sorted(int(number) for number in found if number.isdecimal())]
 
     def _begin(self, newest_first: bool) -> dict[str, Position]:
-        return {name: self._end(name) if newest_first else (1, 0) for name in self._chains()}
+        return {name: self._end(name) if newest_first else (self._first(name), 0) for name in self._chains()}
 
     def _end(self, chain: str) -> Position:
         """The end of the chain now."""
-        number = 1
+        number = self._first(chain)
         while self._path(chain, number + 1).exists():
             number += 1
         return number, self._size(chain, number)
@@ -189,7 +195,7 @@ class JournalReader:
             raise _foreign() from None
         known = set(self._chains())
         for name, (segment, offset) in marker.chains.items():
-            if name not in known or not 1 <= segment <= self._end(name)[0]:
+            if name not in known or not self._first(name) <= segment <= self._end(name)[0]:
                 raise _foreign()
             if not 0 <= offset <= self._size(name, segment):
                 raise _foreign()
@@ -202,7 +208,8 @@ class JournalReader:
     def _backward(self, chain: str, position: Position, wanted: Query, budget: _Budget) -> Iterator[_Found]:
         segment, end = position
         newest, _ = self._end(chain)
-        while segment >= 1:
+        first = self._first(chain)
+        while segment >= first:
             if end and segment < newest and not self._may_hold(chain, segment, wanted, budget):
                 end = 0
             while end:
@@ -214,8 +221,8 @@ class JournalReader:
                 end = start
                 yield None, (segment, end)
             segment -= 1
-            end = self._size(chain, segment) if segment else 0
-            if segment:
+            end = self._size(chain, segment)
+            if segment >= first:
                 yield None, (segment, end)
 
     def _forward(self, chain: str, position: Position, wanted: Query, budget: _Budget) -> Iterator[_Found]:
@@ -272,6 +279,10 @@ class JournalReader:
             budget.left -= 4 * self._size(chain, segment)  # decoding all of it costs more than looking
         return summary_of(path).may_hold(wanted.resources, wanted.principals, wanted.since, wanted.until)
 
+    def _first(self, chain: str) -> int:
+        """The first segment that was not archived."""
+        return past_of(self._directory / chain).segment + 1
+
     def _path(self, chain: str, segment: int) -> Path:
         return segment_path(self._directory / chain, segment)
 
@@ -282,8 +293,11 @@ class JournalReader:
             return 0
 
     def _read(self, chain: str, segment: int, start: int, end: int) -> bytes:
-        with self._path(chain, segment).open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), end - start, start)
+        try:
+            with self._path(chain, segment).open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), end - start, start)
+        except FileNotFoundError:  # archived meanwhile
+            return b""
 
 
 def _lines(block: bytes, start: int, needles: tuple[tuple[bytes, ...], ...]) -> list[tuple[int, bytes]]:

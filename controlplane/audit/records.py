@@ -89,11 +89,18 @@ class BadRecord(msgspec.Struct, frozen=True):
 
 class VerifyResult(msgspec.Struct, frozen=True):
     """``bad`` holds the first bad record of each chain; ``records`` counts the good ones before it, notes included;
-    ``heads`` is the last good record of each chain by its name."""
+    ``heads`` is the last good record of each chain by its name.
+
+    ``checkpoints`` counts good ones, ``signed`` is the last record that one vouches for, ``archived`` the first record
+    of a chain whose beginning lies elsewhere; both by chain.
+    """
 
     records: int
     heads: dict[str, Head]
     bad: tuple[BadRecord, ...]
+    checkpoints: int = 0
+    signed: dict[str, int] = msgspec.field(default_factory=dict)
+    archived: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

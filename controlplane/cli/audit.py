@@ -1,7 +1,7 @@
-"""``audit query``, ``audit export`` and ``audit verify``.
+"""The commands of ``keystead audit``.
 
 Called by ``main`` with parsed arguments. ``query`` and ``export`` ask a server, or with ``directory`` read the files of
-the journal where no server runs; ``verify`` always reads the files: a server must not vouch for itself.
+the journal where no server runs; ``verify`` and ``archive`` work on the files: a server must not vouch for itself.
 
 Guarantees: an export is whole or not there; a file that exists is not written over.
 """
@@ -12,7 +12,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +26,10 @@ from controlplane.cli.output import Output
 from controlplane.clock import Clock
 from controlplane.errors import InvalidInput
 from controlplane.report import Line, Style
-from controlplane.report.audit import audit_lines, verify_lines
+from controlplane.report.audit import archive_lines, audit_lines, checkpoint_lines, verify_lines
 
 if TYPE_CHECKING:
+    from controlplane.audit.checkpoints import Checkpoints
     from controlplane.client import AuditFilter
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
@@ -102,18 +103,89 @@ async def _write(wanted: Wanted, file: BinaryIO, shape: str) -> int:
     return count
 
 
-def verify(directory: Path, output: Output) -> int:
+def verify(
+    directory: Path,
+    output: Output,
+    *,
+    public_key: Path | None = None,
+    saved: Sequence[Path] = (),
+    archives: Sequence[Path] = (),
+) -> int:
     """Check the files of a journal from their first record on."""
+    from controlplane.audit.checkpoints import load_public_key
     from controlplane.audit.verifying import verify as check
 
     try:
-        result = check(directory)
+        kept = [_kept(path) for path in saved]
+        key = load_public_key(public_key.read_bytes()) if public_key is not None else None
+        if key is None and kept:
+            key = load_public_key(kept[0].public_key.encode())
+        result = check(
+            directory, archives=archives, public_key=key, saved=[each for one in kept for each in one.checkpoints]
+        )
     except OSError as error:
         raise InvalidInput(f"{error.filename} cannot be read: {error.strerror}") from None
-    output.answer(
-        {"ok": result.ok, "records": result.records, "heads": result.heads, "bad": result.bad}, verify_lines(result)
-    )
+    shown = msgspec.structs.asdict(result)
+    output.answer({"ok": result.ok, **shown}, verify_lines(result))
     return 0 if result.ok else 1
+
+
+def checkpoint(url: str | None, output: Output, *, out: Path | None) -> int:
+    """Have the journal's head signed, and keep the checkpoints in a new file."""
+    from controlplane.client import Client
+
+    async def ask() -> Checkpoints:
+        async with Client.from_environment(url) as client:
+            return await client.audit_checkpoints()
+
+    found = asyncio.run(ask())
+    if out is not None:
+        _new_file(out, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    output.answer(found, checkpoint_lines(found, out))
+    return 0
+
+
+def archive(directory: Path, target: Path, output: Output, *, keep: int) -> int:
+    """Move full segments of a journal elsewhere."""
+    from controlplane.audit.archiving import archive as move
+
+    if not directory.is_dir():
+        raise InvalidInput(f"{directory} is not a directory; the journal is the directory `audit` of a server's data")
+    try:
+        moved = move(directory, target, keep=keep)
+    except OSError as error:
+        raise InvalidInput(
+            f"{error.filename or target}: {error.strerror}; what was moved is whole, and nothing else was"
+        ) from None
+    output.answer(moved, archive_lines(moved, target))
+    return 0
+
+
+def _kept(path: Path) -> Checkpoints:
+    from controlplane.audit.checkpoints import Checkpoint, Checkpoints
+
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Checkpoints)
+        compact = [msgspec.json.format(bytes(each.statement), indent=-1) for each in found.checkpoints]
+        for each in found.checkpoints:
+            _ = each.said
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidInput(f"{path} is not what `keystead audit checkpoint --out` writes") from None
+    # Signed as it was written: without the spaces that a reader, or we, put in.
+    signed = zip(compact, found.checkpoints, strict=True)
+    return Checkpoints(found.public_key, tuple(Checkpoint(msgspec.Raw(text), each.signature) for text, each in signed))
+
+
+def _new_file(path: Path, content: bytes) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise InvalidInput(f"{path} exists already and is not written over; choose another file") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
 
 
 # ---- where records come from -----------------------------------------------------------------------------------------

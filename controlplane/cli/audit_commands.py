@@ -70,10 +70,65 @@ def audit_export(out: Path | None, shape: str, as_json: bool, **wanted: Any) -> 
 
 @audit.command("verify")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="What must have signed the checkpoints. Without it the key that the first one names is believed.",
+)
+@click.option(
+    "--checkpoint",
+    "saved",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    metavar="FILE",
+    help="What `audit checkpoint` saved: its records must still be there. May be given several times.",
+)
+@click.option(
+    "--archive",
+    "archives",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    metavar="DIR",
+    help="Where `audit archive` moved segments to.",
+)
 @options.as_json
-def audit_verify(directory: Path, as_json: bool) -> int:
-    """Check the files of a journal: nothing edited, removed, reordered or cut off."""
+def audit_verify(
+    directory: Path, public_key: Path | None, saved: tuple[Path, ...], archives: tuple[Path, ...], as_json: bool
+) -> int:
+    """Check the files of a journal: nothing edited, removed, reordered or cut off, and every checkpoint signed."""
     from controlplane.cli import audit as commands
     from controlplane.cli.output import Output
 
-    return commands.verify(directory, Output(json=as_json))
+    return commands.verify(directory, Output(json=as_json), public_key=public_key, saved=saved, archives=archives)
+
+
+@audit.command("checkpoint")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A new file.")
+@client_options
+def audit_checkpoint(url: str | None, out: Path | None, as_json: bool) -> int:
+    """Have it signed where the journal stands. Kept elsewhere, it shows what was taken from the journal's end."""
+    from controlplane.cli import audit as commands
+    from controlplane.cli.output import Output
+
+    return commands.checkpoint(url, Output(json=as_json), out=out)
+
+
+@audit.command("archive")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--to", "target", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR")
+@click.option(
+    "--keep",
+    type=click.IntRange(0, 100_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Full segments of each chain that stay.",
+)
+@options.as_json
+def audit_archive(directory: Path, target: Path, keep: int, as_json: bool) -> int:
+    """Move full segments of a journal elsewhere, also while a server writes it."""
+    from controlplane.cli import audit as commands
+    from controlplane.cli.output import Output
+
+    return commands.archive(directory, target, Output(json=as_json), keep=keep)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 
+from controlplane.audit.checkpoints import Checkpoints
 from controlplane.audit.records import AuditEntry, AuditPage, Decision, VerifyResult
 from controlplane.client.addresses import is_reference, segment
 from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
@@ -379,6 +380,10 @@ class Client(Connection):
         if marker is not None:
             pairs.append(("marker", marker))
         return await self._ask("GET", f"/v1/audit?{urlencode(pairs)}", AuditPage)
+
+    async def audit_checkpoints(self) -> Checkpoints:
+        """Where the journal stands, signed."""
+        return await self._ask("GET", "/v1/audit/checkpoints", Checkpoints)
 
     async def audit(
         self,

@@ -34,6 +34,7 @@ from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database, Tx
 from controlplane.usage.last_uses import LastUses
 from controlplane.usage.rates import Rates
+from controlplane.usage.strangers import Strangers
 from plugins.sdk import CallInfo, reset_call_info, set_call_info
 
 __all__ = ["Request", "Usage"]
@@ -66,6 +67,7 @@ class Usage:
         self._authoriser = Authoriser(catalog.grants, clock)
         self._grant_tokens = grant_tokens
         self.last_uses = LastUses(database, clock)
+        self.strangers = Strangers(audit, clock)
 
     # ---- the sentence ----------------------------------------------------------------------------------------------
 
@@ -180,6 +182,12 @@ class Usage:
         """A further permission on the same role. Raises :class:`AccessDenied`."""
         self._verdict(request, self._authoriser.decide_role(request, role), role.status.arn)
 
+    async def turned_away(self, request: Request, error: Exception) -> None:
+        """Audit a request that ended before it came to any of the above: no such operation, or a body that does not
+        decode. What is audited already is not again."""
+        if not (isinstance(error, KeysteadError) and error.audited):
+            await self._refused(request, None, "", error, perf_counter())
+
     # ---- its words -------------------------------------------------------------------------------------------------
 
     def resolve(self, caller: Caller, key_id: str) -> KeyRecord:
@@ -280,6 +288,8 @@ class Usage:
         reason = error.reason if isinstance(error, AccessDenied) else _reason(error)
         entry = self._record(request, arn, "denied" if denied else "failed", started, error, reason)
         await self._audit.append(entry)
+        if isinstance(error, KeysteadError):
+            error.audited = True
         if request.operation in lifecycle.USES:
             self.rates.count(allowed=False)
         if record is None or not isinstance(error, InvalidState) or request.operation not in lifecycle.USES:

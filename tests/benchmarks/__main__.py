@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from tests.benchmarks import figures, fleet, kms, machine, manykeys, processes, reconcile, steps, validate
+from tests.benchmarks import audit, figures, fleet, kms, machine, manykeys, processes, reconcile, steps, validate
 from tests.benchmarks.figures import Figure
 
-NAMES = ("kms", "steps", "manykeys", "processes", "validate", "fleet", "reconcile")
+NAMES = ("kms", "audit", "steps", "manykeys", "processes", "validate", "fleet", "reconcile")
 
 
 def main() -> int:
@@ -35,6 +35,7 @@ def main() -> int:
     keys = 1_000 if asked.quick else 10_000
     benchmarks: dict[str, Callable[[], list[Figure]]] = {
         "kms": partial(kms.run, quick=asked.quick, moto=asked.moto),
+        "audit": partial(audit.run, quick=asked.quick),
         "steps": partial(steps.run, quick=asked.quick),
         "manykeys": partial(manykeys.run, quick=asked.quick),
         "processes": partial(processes.run, quick=asked.quick),

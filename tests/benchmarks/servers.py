@@ -88,9 +88,11 @@ def directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def keystead(data: Path, *, core: int | None = None) -> Iterator[Server]:
-    """``keystead dev`` on a free port, with its data in ``data``."""
-    command = [sys.executable, "-m", "controlplane", "dev", "--port", "0", "--data-dir", str(data)]
+def keystead(data: Path, *, core: int | None = None, program: str | None = None) -> Iterator[Server]:
+    """``keystead dev`` on a free port, with its data in ``data``. ``program`` is Python that runs in the command's
+    place."""
+    entry = ["-m", "controlplane"] if program is None else ["-c", program]
+    command = [sys.executable, *entry, "dev", "--port", "0", "--data-dir", str(data)]
     started = time.monotonic()
     with _process(command, data.with_name(data.name + ".log"), core, stdout=subprocess.PIPE) as process:
         line = _first_line(process, data.with_name(data.name + ".log"))

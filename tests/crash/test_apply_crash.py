@@ -412,7 +412,7 @@ def test_a_create_key_that_a_stop_cuts_off_is_audited_and_answered_as_aws_would(
         server.stop()
     finally:
         thread.join()
-    journal = "".join(path.read_text() for path in (server.directory / "audit").rglob("*.jsonl"))
+    journal = "".join(path.read_text() for path in (server.directory / "audit").rglob("segment-*.jsonl"))
     assert '"operation":"CreateKey"' in journal, "a key was declared and no record says by whom"
     (answer,) = answers
     assert (answer.status, answer.json()["__type"]) == (503, "DependencyTimeoutException")

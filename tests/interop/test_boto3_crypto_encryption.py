@@ -217,7 +217,9 @@ def test_re_encrypt_leaves_a_record_for_each_key(private_server: Server) -> None
     kms.re_encrypt(SourceEncryptionContext=CONTEXT, **arguments)
     refusal(kms.re_encrypt, **arguments)
     private_server.stop()
-    lines = "".join(path.read_text() for path in (private_server.directory / "audit").rglob("*.jsonl")).splitlines()
+    lines = "".join(
+        path.read_text() for path in (private_server.directory / "audit").rglob("segment-*.jsonl")
+    ).splitlines()
     records = [json.loads(line).get("record", {}) for line in lines]
     found = [record for record in records if record.get("operation") == "ReEncrypt"]
     assert [(each["resource"], each["decision"]) for each in found] == [

@@ -413,7 +413,7 @@ def test_the_audit_says_which_grant_allowed(private_server: Server) -> None:
     made = kms.create_grant(KeyId=key_id, GranteePrincipal=nobody.arn, Operations=["Encrypt"])
     private_server.kms_of(nobody).encrypt(KeyId=key_id, Plaintext=b"x")
     refusal(private_server.kms_of(nobody).decrypt, CiphertextBlob=b"x" * 100, KeyId=key_id)
-    lines = b"".join(each.read_bytes() for each in private_server.directory.rglob("*.jsonl")).decode()
+    lines = b"".join(each.read_bytes() for each in private_server.directory.rglob("segment-*.jsonl")).decode()
     records = [json.loads(line)["record"] for line in lines.splitlines()]
     of_theirs = {each["operation"]: each for each in records if each.get("principal") == nobody.arn}
     assert of_theirs["Encrypt"]["reason"] == f"allowed by grant {made['GrantId']}"

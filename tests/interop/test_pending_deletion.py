@@ -65,7 +65,7 @@ def test_each_refused_use_has_its_audit_record(private_server: Server) -> None:
         refusal(kms.encrypt, KeyId=key_id, Plaintext=b"x")
     lines = [
         json.loads(line)["record"]
-        for path in (private_server.directory / "audit").rglob("*.jsonl")
+        for path in (private_server.directory / "audit").rglob("segment-*.jsonl")
         for line in path.read_text().splitlines()
     ]
     refused = [each for each in lines if each.get("operation") == "Encrypt" and key_id in (each.get("resource") or "")]

@@ -53,7 +53,9 @@ def served_by_both(server: Server) -> None:
 
 def chains_with_records(server: Server) -> set[str]:
     return {
-        path.parent.name for path in (server.directory / "audit").rglob("*.jsonl") if path.read_text().count("\n") > 1
+        path.parent.name
+        for path in (server.directory / "audit").rglob("segment-*.jsonl")
+        if path.read_text().count("\n") > 1
     }
 
 

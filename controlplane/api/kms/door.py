@@ -14,12 +14,14 @@ from typing import Final
 import msgspec
 import structlog
 
+from controlplane.access.caller import Caller
 from controlplane.api import ids
 from controlplane.api.kms.errors import AwsException, exception_of
 from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.services import Services
 from controlplane.api.wire import MAX_BODY, Answer, Headers
-from controlplane.errors import KeysteadError
+from controlplane.errors import KeysteadError, Unauthenticated, UnknownOperation
+from controlplane.usage.perform import Request
 
 log = structlog.get_logger("keystead.kms")
 
@@ -51,6 +53,7 @@ class KmsDoor:
     ) -> Answer:
         """One request. Never raises: a request that a stopping server cancels is answered, too."""
         request_id = ids.request_id()
+        caller: Caller | None = None
         try:
             caller = await self._services.authenticator.signed(
                 method,
@@ -65,16 +68,33 @@ class KmsDoor:
             )
             operation = OPERATIONS.get(_target(headers))
             if operation is None:
-                return _refusal(AwsException("UnknownOperationException", "", 400), request_id)
+                raise UnknownOperation("")
             response = await operation.handle(self._services, caller, operation.decode(body or b"{}"))
         except asyncio.CancelledError:
             # The server's grace period is over, and the client still listens: what was begun may go on without it.
             return _refusal(AwsException("DependencyTimeoutException", _STOPPED, 503), request_id)
-        except Exception as error:
+        except Exception as failure:
+            error = await self._audited(failure, caller, headers, request_id, source)
             if not isinstance(error, KeysteadError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
                 log.exception("a request failed unexpectedly", request_id=request_id)
             return _refusal(exception_of(error, _target(headers)), request_id)
         return _answer(200, b"" if response is None else _encode(response), request_id)
+
+    async def _audited(
+        self, error: Exception, caller: Caller | None, headers: Headers, request_id: str, source: str
+    ) -> Exception:
+        """The error that is answered: this one, once it is in the audit journal, or that it cannot be."""
+        usage, target = self._services.usage, _target(headers)
+        try:
+            if caller is not None:
+                await usage.turned_away(Request(caller, target if target in OPERATIONS else "Unknown"), error)
+            elif isinstance(error, Unauthenticated):
+                await usage.strangers.note(
+                    error, door="kms", operation=target, request_id=request_id, source=source, headers=headers
+                )
+        except KeysteadError as unavailable:
+            return unavailable
+        return error
 
     def too_large(self) -> Answer:
         """The answer to a body over the limit."""

@@ -14,12 +14,14 @@ from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.documented import REFUSALS
 from controlplane.api.reconciliation.lookup import keys_named
 from controlplane.api.services import Services
+from controlplane.audit.checkpoints import Checkpoints, pem
 from controlplane.audit.reading import Query
 from controlplane.audit.records import AuditPage, Decision, VerifyResult
 from controlplane.domain.names import principal_arn
-from controlplane.errors import InvalidInput, LimitExceeded
+from controlplane.errors import InvalidInput, LimitExceeded, StoreUnavailable
 from controlplane.schema.principals import PrincipalType
 from controlplane.usage import perform
+from controlplane.usage.strangers import UNAUTHENTICATED
 
 ApiRequest = Request[Caller, Any, Any]
 
@@ -83,6 +85,22 @@ class AuditController(Controller):
 
         return await services.usage.on_account(perform.Request(request.user, "VerifyAudit", action=READ_AUDIT), work)
 
+    @get("/audit/checkpoints", operation_id="ListAuditCheckpoints", responses=REFUSALS)
+    async def checkpoints(self, request: ApiRequest, services: Services) -> Checkpoints:
+        """Where the journal stands, signed: one checkpoint of each chain, made now for the chain of the process that
+        answers. Kept elsewhere, they show if records are taken from the journal's end, or if it is made anew."""
+
+        async def work() -> Checkpoints:
+            try:
+                await services.checkpointer.now()
+                found = await asyncio.to_thread(services.trail.checkpoints)
+            except OSError as error:
+                raise StoreUnavailable(f"a checkpoint cannot be written: {error.strerror}") from None
+            return Checkpoints(pem(services.checkpointer.public_key), tuple(found))
+
+        asked = perform.Request(request.user, "ListAuditCheckpoints", action=READ_AUDIT)
+        return await services.usage.on_account(asked, work)
+
 
 def _verified(services: Services) -> VerifyResult:
     if not _CHECKING.acquire(blocking=False):
@@ -101,8 +119,10 @@ def _resources(services: Services, text: str) -> tuple[str, ...]:
 
 
 def _principals(services: Services, text: str) -> tuple[str, ...]:
-    """A name stands for a user or a role, also of one that is gone."""
+    """A name stands for a user or a role, also of one that is gone, or for those who could not authenticate."""
     if text.startswith("arn:") or ":" in text:
+        return (text,)
+    if text == UNAUTHENTICATED:
         return (text,)
     return tuple(principal_arn(services.settings.account, kind, text) for kind in PrincipalType)
 

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 
 from controlplane.access.caller import Caller
 from controlplane.api.services import Services
+from controlplane.errors import Unauthenticated
 
 
 class BearerMiddleware(AbstractAuthenticationMiddleware):
@@ -24,11 +25,18 @@ class BearerMiddleware(AbstractAuthenticationMiddleware):
         request_id = str(uuid.uuid4())
         connection.scope.setdefault("state", {})["request_id"] = request_id
         client = connection.client
-        caller: Caller = self._services.authenticator.bearer(
-            connection.headers.get("authorization"),
-            request_id=request_id,
-            source=client.host if client else "unknown",
-            secure=connection.scope.get("scheme") == "https",
-            user_agent=connection.headers.get("user-agent", ""),
-        )
+        source = client.host if client else "unknown"
+        try:
+            caller: Caller = self._services.authenticator.bearer(
+                connection.headers.get("authorization"),
+                request_id=request_id,
+                source=source,
+                secure=connection.scope.get("scheme") == "https",
+                user_agent=connection.headers.get("user-agent", ""),
+            )
+        except Unauthenticated as error:
+            operation = f"{connection.scope.get('method', '')}:{connection.url.path}"
+            strangers = self._services.usage.strangers
+            await strangers.note(error, door="rest", operation=operation, request_id=request_id, source=source)
+            raise
         return AuthenticationResult(user=caller, auth=None)

@@ -14,13 +14,15 @@ from typing import Final
 import structlog
 
 from controlplane.access.authentication import STS
+from controlplane.access.caller import Caller
 from controlplane.api.services import Services
 from controlplane.api.sts import xml
 from controlplane.api.sts.errors import refusal_of
 from controlplane.api.sts.operations import OPERATIONS
 from controlplane.api.sts.parameters import Parameters
 from controlplane.api.wire import MAX_BODY, Answer, Headers
-from controlplane.errors import InvalidInput, KeysteadError, StoreUnavailable, UnknownOperation
+from controlplane.errors import InvalidInput, KeysteadError, StoreUnavailable, Unauthenticated, UnknownOperation
+from controlplane.usage.perform import Request
 
 log = structlog.get_logger("keystead.sts")
 
@@ -46,6 +48,8 @@ class StsDoor:
     ) -> Answer:
         """One request. Never raises: a request that a stopping server cancels is answered, too."""
         request_id = str(uuid.uuid4())
+        caller: Caller | None = None
+        action: str | None = None
         try:
             caller = await self._services.authenticator.signed(
                 method,
@@ -70,10 +74,27 @@ class StsDoor:
         except asyncio.CancelledError:
             # The server's grace period is over, and the client still listens.
             return self._refused(StoreUnavailable("The server stopped before the request was complete."), request_id)
-        except Exception as error:
+        except Exception as failure:
+            error = await self._audited(failure, caller, action or "", headers, request_id, source)
             if not isinstance(error, KeysteadError):
                 log.exception("a request failed unexpectedly", request_id=request_id)
             return self._refused(error, request_id)
+
+    async def _audited(
+        self, error: Exception, caller: Caller | None, action: str, headers: Headers, request_id: str, source: str
+    ) -> Exception:
+        """The error that is answered: this one, once it is in the audit journal, or that it cannot be."""
+        usage, known = self._services.usage, action if action in OPERATIONS else "Unknown"
+        try:
+            if caller is not None:
+                await usage.turned_away(Request(caller, known, action=f"sts:{known}"), error)
+            elif isinstance(error, Unauthenticated):
+                await usage.strangers.note(
+                    error, door="sts", operation=known, request_id=request_id, source=source, headers=headers
+                )
+        except KeysteadError as unavailable:
+            return unavailable
+        return error
 
     def too_large(self) -> Answer:
         """The answer to a body over the limit."""

@@ -100,7 +100,7 @@ class XksDoor:
             return _answer(200, b'{"status":"ok"}', "")
         request_id = str(uuid.uuid4())
         began = perf_counter()
-        name, what = "", "unknown"
+        name, what, caller = "", "unknown", None
         try:
             self._catalog.refresh()
             served, rest = self._served(find, raw_path, query_string)
@@ -111,16 +111,39 @@ class XksDoor:
             served.count(asyncio.get_running_loop().time())
             api, external_key_id = wire.api_of(rest)
             what = api.value
-            caller, details = served.caller(request_id, source), {"door": "xks", "xksProxy": name}
+            caller = served.caller(request_id, source)
+            details = {"door": "xks", "xksProxy": name}
             asked = _Asked(served, caller, headers, body, external_key_id, details)
             answer = await self._perform(api, asked)
-        except Exception as error:
+        except Exception as failure:
+            error = await self._audited(failure, caller, name, headers, request_id, source)
             refusal = refusal_of(error, request_id)
             self._note(error, refusal, name, what, request_id, source)
             metrics.observe(name, what, refusal.name, perf_counter() - began)
             return _answer(refusal.status, refusal.body(), request_id)
         metrics.observe(name, what, "", perf_counter() - began)
         return _answer(200, _encode(answer), request_id)
+
+    async def _audited(
+        self, error: Exception, caller: Caller | None, name: str, headers: Headers, request_id: str, source: str
+    ) -> Exception:
+        """The error that is answered: this one, once it is in the audit journal, or that it cannot be."""
+        try:
+            if caller is not None:
+                details = {"door": "xks", "xksProxy": name}
+                await self._usage.turned_away(Request(caller, "Unknown", details=details), error)
+            elif isinstance(error, Unauthenticated):
+                await self._usage.strangers.note(
+                    error,
+                    door="xks",
+                    operation=f"XksProxy/{name}",
+                    request_id=request_id,
+                    source=source,
+                    headers=headers,
+                )
+        except KeysteadError as unavailable:
+            return unavailable
+        return error
 
     def refuse(self, error: KeysteadError) -> Answer:
         """The answer to a request that is not even looked at: too large, or too many at once."""
@@ -291,7 +314,7 @@ class XksDoor:
         return record
 
     def _note(self, error: Exception, refusal: Refusal, name: str, what: str, request_id: str, source: str) -> None:
-        """What the audit journal does not have: who could not authenticate, whom the quota stopped, and bugs."""
+        """What an operator looks for: who could not authenticate, whom the quota stopped, and bugs."""
         if isinstance(error, Unauthenticated):
             log.warning(
                 "an XKS request was not authenticated", proxy=name, kind=error.kind, source=source, id=request_id

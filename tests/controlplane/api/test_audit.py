@@ -116,6 +116,38 @@ def test_what_a_policy_denies_is_told_with_its_reason(shared_server: Server, key
     assert all(each["decision"] == "allowed" for each in records(shared_server, key=arn))
 
 
+def test_whoever_cannot_authenticate_is_in_the_journal_of_every_door(shared_server: Server) -> None:
+    stranger = "AKIA" + uuid.uuid4().hex[:16].upper()
+    assert refusal(shared_server.kms(access_key_id=stranger).list_keys).type == "UnrecognizedClientException"
+    assert refusal(shared_server.kms(secret=name()).list_keys).type == "InvalidSignatureException"
+    assert refusal(shared_server.sts(access_key_id=stranger).get_caller_identity).status == 403
+    path = f"/v1/keys/{name()}"
+    assert shared_server.rest("GET", path, token="not-a-token-of-anybody").status == 401
+    found = records(shared_server, principal="unauthenticated")
+    assert "not-a-token-of-anybody" not in str(found)
+    assert {each["decision"] for each in found} == {"denied"}
+    assert {each["error"] for each in found} == {"Unauthenticated"}
+    mine = [each for each in found if each["details"].get("accessKeyId") == stranger]
+    assert {(each["details"]["door"], each["operation"], each["reason"]) for each in mine} == {
+        ("kms", "ListKeys", "UnrecognizedClient"),
+        ("sts", "Unknown", "InvalidClientTokenId"),
+    }
+    assert all(each["source"] == "127.0.0.1" for each in mine)
+    assert [each["reason"] for each in found if each["operation"] == f"GET:{path}"] == ["UnrecognizedClient"]
+    assert any(each["reason"] == "InvalidSignature" for each in found)
+
+
+def test_a_request_that_no_operation_takes_is_in_the_journal_once(shared_server: Server, key: Any) -> None:
+    for operation, body in (("Encrypt", b"{"), ("EncryptEverything", b"{}"), ("Encrypt", b'{"KeyId": 7}')):
+        answer = shared_server.call(operation, body)
+        assert answer.status == 400
+        (found,) = records(shared_server, requestId=answer.headers["x-amzn-requestid"])
+        assert (found["decision"], found["operation"]) == ("failed", "Encrypt" if operation == "Encrypt" else "Unknown")
+    arn = key["status"]["arn"]
+    answer = shared_server.call("Decrypt", {"KeyId": arn, "CiphertextBlob": "AAAA"})
+    assert len(records(shared_server, requestId=answer.headers["x-amzn-requestid"])) == 1
+
+
 def test_the_deletion_of_a_key_is_in_the_journal_and_found_by_its_arn_when_it_is_gone(shared_server: Server) -> None:
     gone = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{uuid.uuid4()}"
     refusal(shared_server.kms().describe_key, KeyId=gone)

@@ -79,7 +79,7 @@ def short_record(number: int) -> AuditRecord:
 
 
 def segments(directory: Path, chain: str = "chain-0") -> list[Path]:
-    return sorted((directory / chain).glob("*.jsonl"))
+    return sorted((directory / chain).glob("segment-*.jsonl"))
 
 
 def records(directory: Path, chain: str = "chain-0") -> list[dict[str, Any]]:

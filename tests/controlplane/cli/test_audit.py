@@ -82,7 +82,7 @@ def test_the_files_of_a_stopped_server_are_read_and_checked(run: Any, new_server
 
     edited = tmp_path / "edited"
     shutil.copytree(audit, edited)
-    (segment,) = edited.glob("chain-0/*.jsonl")
+    (segment,) = edited.glob("chain-0/segment-*.jsonl")
     lines = segment.read_bytes().splitlines(keepends=True)
     lines[3] = lines[3].replace(b"user/admin", b"user/mallo")
     segment.write_bytes(b"".join(lines))
@@ -92,3 +92,40 @@ def test_the_files_of_a_stopped_server_are_read_and_checked(run: Any, new_server
         json.loads(run("audit", "verify", tmp_path, "--json", code=1))
     )
     assert "is not a directory" in run("audit", "query", "--directory", tmp_path / "none", code=1)
+
+
+def test_a_checkpoint_kept_elsewhere_finds_what_was_cut_from_the_end(run: Any, new_server: Any, tmp_path: Path) -> None:
+    server = new_server().start()
+    server.apply("set", [document("Key", "k")])
+    kept = tmp_path / "kept.json"
+    at = ("--url", server.url)
+    assert "Saved in" in run("audit", "checkpoint", *at, "--out", kept)
+    assert "not written over" in run("audit", "checkpoint", *at, "--out", kept, code=1)
+    shown = json.loads(run("audit", "checkpoint", *at, "--json"))
+    key = tmp_path / "key.pem"
+    key.write_text(shown["publicKey"])
+    server.kill()
+    audit = server.directory / "audit"
+    assert "signed up to record" in run("audit", "verify", audit, "--checkpoint", kept, "--public-key", key)
+
+    (segment,) = audit.glob("chain-0/segment-*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    cut = shown["checkpoints"][0]["statement"]["head"]["seq"]
+    segment.write_bytes(b"".join(lines[:cut]))
+    told = run("audit", "verify", audit, "--json", code=1)
+    assert f"the chain ends at record {cut - 1}; it had {cut}" in told
+    (audit / "chain-0" / "checkpoints.jsonl").unlink()
+    assert "No checkpoint is here" in run("audit", "verify", audit)
+    assert "they were removed" in run("audit", "verify", audit, "--checkpoint", kept, "--json", code=1)
+    garbage = tmp_path / "garbage"
+    garbage.write_text("{}")
+    assert "is not what" in run("audit", "verify", audit, "--checkpoint", garbage, code=1)
+    assert "no public key of Ed25519" in run("audit", "verify", audit, "--public-key", garbage, code=1)
+
+
+def test_segments_are_archived_only_from_a_journal(run: Any, shared_server: Server, tmp_path: Path) -> None:
+    told = json.loads(
+        run("audit", "archive", shared_server.directory / "audit", "--to", tmp_path / "archive", "--json")
+    )
+    assert told == {"segments": 0, "octets": 0, "waiting": 0}
+    assert "is not a directory" in run("audit", "archive", tmp_path / "none", "--to", tmp_path / "archive", code=1)
