@@ -18,8 +18,8 @@ from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
 from controlplane.keystores.calls import Calls
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from controlplane.schema.keys import Origin
-from controlplane.schema.keystores import STANDARD
-from controlplane.schema.meta import Key, Kind
+from controlplane.schema.keystores import STANDARD, ConnectionState
+from controlplane.schema.meta import Key, KeyStore, Kind
 from controlplane.settings import Settings
 from controlplane.store import objects
 from controlplane.store.catalog import Catalog
@@ -32,6 +32,8 @@ from controlplane.usage.perform import Usage
 
 CREATE_SECONDS = 20.0
 """How long CreateKey waits for the reconciler before it answers DependencyTimeoutException."""
+CONNECT_SECONDS = 20.0
+"""How long CreateCustomKeyStore waits for a connection that the settings ask for."""
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -84,4 +86,15 @@ class Services(msgspec.Struct, frozen=True):
                 raise DeadlineExceeded(
                     f"{key.status.arn} is declared and not made yet; its key store is slow or not reachable"
                 )
+            await self.signal.wait(seen, remaining)
+
+    async def connection_tried(self, uid: str) -> None:
+        """Wait until the reconciler has connected a key store or failed to, :data:`CONNECT_SECONDS` at most."""
+        deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
+        while (remaining := deadline - asyncio.get_running_loop().time()) > 0:
+            seen = self.database.read(objects.current_version)
+            store = self.database.read(lambda tx: objects.get(tx, uid))
+            tried = (ConnectionState.CONNECTED, ConnectionState.FAILED)
+            if not isinstance(store, KeyStore) or store.status.connection in tried:
+                return
             await self.signal.wait(seen, remaining)

@@ -238,8 +238,8 @@ def test_with_auto_connect_a_store_needs_nobody_to_connect_it(clusters: Clusters
     server = new_server(clusters=clusters.settings, custom_key_stores={"autoConnect": True}).start()
     kms = server.kms()
     store = kms.create_custom_key_store(**clusters.request())["CustomKeyStoreId"]
-    until(kms, store, "CONNECTED")
     assert make_key(kms, store)["KeyState"] == "Enabled"
+    assert described(kms, store)["ConnectionState"] == "CONNECTED"
 
 
 # ---- refusals of create and update -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The terraform command line with the real AWS provider: apply, an empty second plan, change, an empty plan, destroy.
+"""The terraform command line with the real AWS provider: ``examples/terraform``, looked at over the KMS API on its way.
 
 The provider comes from a filesystem mirror whose directory is in ``KEYSTEAD_TERRAFORM_MIRROR``; ``.ci/run`` looks for
 one. Where there is none, or no terraform, the tests are skipped and say so.
@@ -7,22 +7,21 @@ one. Where there is none, or no terraform, the tests are skipped and say so.
 from __future__ import annotations
 
 import base64
-import json
+import importlib.util
 import os
 import shutil
-import subprocess
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from tests.harness import ACCESS_KEY_ID, OTHER_REGION, SECRET, Server
+from tests.harness import ACCOUNT, OTHER_REGION, REGION, ROOT, refusal
 
 MIRROR = os.environ.get("KEYSTEAD_TERRAFORM_MIRROR", "")
-CONFIGURATION = Path(__file__).parent / "terraform"
-SECONDS = 300
 
 pytestmark = [
     pytest.mark.skipif(
@@ -33,97 +32,94 @@ pytestmark = [
 ]
 
 
-class Terraform:
-    """One working directory. Variables are those of the last ``apply``."""
+def _demo() -> Any:
+    """``examples/terraform/demo.py``; the examples are no package."""
+    spec = importlib.util.spec_from_file_location("terraform_demo", ROOT / "examples/terraform/demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    def __init__(self, directory: Path, server: Server) -> None:
-        self.directory = directory
-        settings = directory / "terraform.rc"
-        settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{MIRROR}"\n  }}\n}}\n')
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
-        self.environment = {
-            **kept,
-            "HOME": str(directory),
-            "TF_CLI_CONFIG_FILE": str(settings),
-            "TF_IN_AUTOMATION": "1",
-            "CHECKPOINT_DISABLE": "1",
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        self.variables = {"endpoint": server.url}
 
-    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            ["terraform", *arguments],
-            cwd=self.directory,
-            env={**self.environment, **{f"TF_VAR_{name}": value for name, value in self.variables.items()}},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode in codes, f"terraform {arguments}\n{done.stdout[-6000:]}\n{done.stderr[-4000:]}"
-        return done
-
-    def apply(self, **variables: str) -> dict[str, Any]:
-        """Apply, and hold that a plan after it is empty. The outputs."""
-        self.variables |= variables
-        self.run("apply", "-auto-approve", "-no-color", "-input=false")
-        plan = self.run("plan", "-detailed-exitcode", "-no-color", "-input=false", codes=(0, 2))
-        assert plan.returncode == 0, f"the plan after an apply is not empty:\n{plan.stdout}"
-        told = json.loads(self.run("output", "-json").stdout)
-        return {name: each["value"] for name, each in told.items()}
-
-    def addresses(self) -> list[str]:
-        return self.run("state", "list").stdout.split()
+demo = _demo()
 
 
 @pytest.fixture
-def terraform(private_server: Server, tmp_path: Path) -> Terraform:
-    directory = tmp_path / "work"
-    directory.mkdir()
-    for file in CONFIGURATION.glob("*.tf"):
-        shutil.copy(file, directory)
-    made = Terraform(directory, private_server)
-    made.run("init", "-no-color", "-input=false")
-    return made
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with demo.running(tmp_path) as example:
+        yield example
 
 
-def test_keys_of_every_kind_are_applied_changed_and_destroyed(terraform: Terraform, private_server: Server) -> None:
-    kms, elsewhere = private_server.kms(), private_server.kms(region=OTHER_REGION)
-    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
-    told = terraform.apply(
-        material=base64.b64encode(os.urandom(32)).decode(), valid_to=expiry.strftime("%Y-%m-%dT%H:%M:%SZ")
+def client(example: Any, region: str = REGION) -> Any:
+    administrator = example.administrator
+    return boto3.client(
+        "kms",
+        region_name=region,
+        endpoint_url=example.url,
+        aws_access_key_id=administrator["accessKeyId"],
+        aws_secret_access_key=administrator["secretAccessKey"],
     )
-    key = kms.describe_key(KeyId=told["key"])["KeyMetadata"]
-    assert (key["Description"], key["KeyState"], key["Arn"]) == ("one", "Enabled", told["by_alias"])
-    assert kms.get_key_rotation_status(KeyId=told["key"])["RotationPeriodInDays"] == 100
-    blob = base64.b64decode(told["sealed"])
-    context = {"purpose": "test"}
+
+
+def test_the_example_is_applied_changed_in_place_and_destroyed_by_a_role(example: Any) -> None:
+    kms, elsewhere = client(example), client(example, OTHER_REGION)
+    steps = demo.walk(example)
+    next(steps)
+    assert refusal(client_of_the_pipeline(example).create_key).type == "AccessDeniedException"
+
+    next(steps)
+    made = example.outputs
+    key = kms.describe_key(KeyId=made["data"])["KeyMetadata"]
+    assert (key["Description"], key["KeyState"], key["Arn"]) == (
+        "Encrypts the data keys of the payments database",
+        "Enabled",
+        made["data_by_alias"],
+    )
+    assert kms.get_key_rotation_status(KeyId=made["data"])["RotationPeriodInDays"] == 365
+    blob, context = base64.b64decode(made["sealed"]), {"table": "cards"}
     assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"] == b"a secret"
-    assert elsewhere.describe_key(KeyId=told["replica"])["KeyMetadata"]["Description"] == "replica"
-    imported = kms.describe_key(KeyId=told["imported"])["KeyMetadata"]
-    assert (imported["Origin"], imported["KeyState"], imported["ValidTo"]) == ("EXTERNAL", "Enabled", expiry)
-    load_pem_public_key(told["pem"].encode())
-    (grant,) = kms.list_grants(KeyId=told["key"])["Grants"]
+    assert elsewhere.describe_key(KeyId=made["replica"])["KeyMetadata"]["Description"] == "Orders, in Europe"
+    imported = kms.describe_key(KeyId=made["imported"])["KeyMetadata"]
+    assert (imported["Origin"], imported["KeyState"], imported["ValidTo"]) == ("EXTERNAL", "Enabled", expiry(example))
+    load_pem_public_key(made["signing_pem"].encode())
+    (grant,) = kms.list_grants(KeyId=made["data"])["Grants"]
     assert grant["Constraints"] == {"EncryptionContextEquals": context}
+    in_hsm = kms.describe_key(KeyId=made["in_hsm"])["KeyMetadata"]
+    assert (in_hsm["Origin"], in_hsm["CustomKeyStoreId"]) == ("AWS_CLOUDHSM", made["key_store"])
+    sealed = kms.encrypt(KeyId=made["in_hsm"], Plaintext=b"x")["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"x"
+    made_by = example.keystead("audit", "query", "--operation", "CreateKey", "--decision", "allowed")["items"]
+    assert {entry["record"]["principal"] for entry in made_by} == {
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/terraform/terraform"
+    }
 
-    later = expiry + timedelta(days=1)
-    changed = terraform.apply(
-        description="two",
-        team="core",
-        days="200",
-        who="somebody",
-        valid_to=later.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )
-    assert kms.describe_key(KeyId=told["imported"])["KeyMetadata"]["ValidTo"] == later
-    assert changed["key"] == told["key"], "changed in place"
-    assert kms.describe_key(KeyId="alias/terraform/core")["KeyMetadata"]["Description"] == "two"
-    assert kms.get_key_rotation_status(KeyId=told["key"])["RotationPeriodInDays"] == 200
-    assert kms.list_resource_tags(KeyId=told["key"])["Tags"] == [{"TagKey": "team", "TagValue": "core"}]
+    next(steps)
+    assert {**example.outputs, "sealed": "", "data_by_alias": ""} == {**made, "sealed": "", "data_by_alias": ""}
+    assert kms.describe_key(KeyId=made["imported"])["KeyMetadata"]["ValidTo"] == expiry(example)
+    assert kms.describe_key(KeyId="alias/core/data")["KeyMetadata"]["Description"] == "Encrypts more than it did"
+    assert kms.get_key_rotation_status(KeyId=made["data"])["RotationPeriodInDays"] == 180
+    assert kms.list_resource_tags(KeyId=made["data"])["Tags"] == [{"TagKey": "team", "TagValue": "core"}]
+    (store,) = kms.describe_custom_key_stores()["CustomKeyStores"]
+    assert (store["CustomKeyStoreName"], store["ConnectionState"]) == ("core HSM", "CONNECTED")
 
-    terraform.run("destroy", "-auto-approve", "-no-color", "-input=false")
-    assert terraform.addresses() == []
-    assert kms.describe_key(KeyId=told["key"])["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    next(steps)
+    assert example.terraform("state", "list").stdout == ""
+    assert kms.describe_key(KeyId=made["data"])["KeyMetadata"]["KeyState"] == "PendingDeletion"
     assert kms.list_aliases()["Aliases"] == []
+    (left,) = kms.describe_custom_key_stores()["CustomKeyStores"]
+    assert left["CustomKeyStoreId"] == made["key_store"], "as README says: it still has a key"
+
+
+def client_of_the_pipeline(example: Any) -> Any:
+    """With the access key that Terraform is given: without the role it may do nothing."""
+    names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
+    credentials = {option: example.environment[name] for option, name in names.items()}
+    return boto3.client("kms", region_name=REGION, endpoint_url=example.url, **credentials)
+
+
+def expiry(example: Any) -> datetime:
+    return datetime.fromisoformat(example.variables["material_expires"])

@@ -72,6 +72,8 @@ async def create_custom_key_store(
                 keystores.connect(tx, uid, now, by=caller.principal)
 
         await at.database.write(write)
+        if connect:  # or a client that makes a key next, as Terraform does, would be refused
+            await at.connection_tried(uid)
         return shapes.CreateCustomKeyStoreResponse(custom_key_store_id=store_id)
 
     return await at.usage.on_account(Request(caller, "CreateCustomKeyStore"), work)
