@@ -11,7 +11,7 @@ JOBS ?= auto
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart/demo.py
 
-test: $(VENV)/.dev packages $(VENV)/clients/.made
+test: $(VENV)/.dev packages $(VENV)/clients/.made $(VENV)/provider/.made
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 check: $(VENV)/.dev
@@ -52,6 +52,13 @@ $(VENV)/clients/.made: tests/interop/clients/requirements.txt tests/interop/clie
 	$(VENV)/clients/bin/pip install --quiet --disable-pip-version-check -r tests/interop/clients/requirements.txt
 	@cp tests/interop/clients/package.json $(VENV)/clients/
 	npm install --silent --no-audit --no-fund --prefix $(VENV)/clients
+	@touch $@
+
+# The Terraform provider, apart: its protobuf is not for the server. It sees Keystead as it is here.
+PROVIDER := examples/terraform/provider
+$(VENV)/provider/.made: pyproject.toml $(PROVIDER)/pyproject.toml | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)/provider
+	$(VENV)/provider/bin/pip install --quiet --disable-pip-version-check --editable . --editable $(PROVIDER)
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python

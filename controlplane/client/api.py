@@ -179,6 +179,11 @@ class Client(Connection):
         path = f"/v1/{COLLECTIONS[document.kind]}/{segment(document.name)}"
         return await self._ask("PUT", path, AnyObject, msgspec.json.encode(document), version=version)  # type: ignore[arg-type]
 
+    async def remove(self, kind: Kind, name: str, *, version: int | None = None) -> AnyObject:
+        """Schedule a key's deletion with its declared window, or remove another object. ``version`` as of ``put``."""
+        path = f"/v1/{COLLECTIONS[kind]}/{segment(name)}"
+        return await self._ask("DELETE", path, AnyObject, version=version)  # type: ignore[arg-type]
+
     async def search_keys(
         self,
         filter: str = "",

@@ -1,0 +1,153 @@
+"""Keystead's own provider with the terraform command line: ``examples/terraform/provider`` applied, changed, drifted,
+imported, refused and destroyed.
+
+``make test`` installs it beside the virtual environment, because its protobuf is not the server's. Without it, or
+without terraform, the tests are skipped and say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import ACCOUNT, ROOT, TOKEN, Server
+
+PROGRAMS = ROOT / ".venv" / "provider" / "bin"
+EXAMPLE = ROOT / "examples/terraform/provider/example"
+SECONDS = 120
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (PROGRAMS / "terraform-provider-keystead").exists() or shutil.which("terraform") is None,
+        reason="NOT TESTED: needs terraform, and the provider in .venv/provider; run: make test",
+    ),
+    pytest.mark.timeout(600),
+]
+
+
+class Terraform:
+    """One working directory with the example."""
+
+    def __init__(self, directory: Path, server: Server) -> None:
+        self.directory = directory
+        directory.mkdir()
+        shutil.copy(EXAMPLE / "main.tf", directory)
+        settings = directory / "terraform.rc"
+        settings.write_text(
+            f'provider_installation {{\n  dev_overrides {{\n    "keystead/keystead" = "{PROGRAMS}"\n  }}\n}}\n'
+        )
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KEYSTEAD_", "TF_"))}
+        self.environment = {
+            **kept,
+            "HOME": str(directory),
+            "TF_CLI_CONFIG_FILE": str(settings),
+            "TF_IN_AUTOMATION": "1",
+            "CHECKPOINT_DISABLE": "1",
+            "KEYSTEAD_URL": server.url,
+            "KEYSTEAD_TOKEN": TOKEN,
+        }
+        self.variables: dict[str, str] = {}
+
+    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["terraform", *arguments],
+            cwd=self.directory,
+            env={**self.environment, **{f"TF_VAR_{name}": value for name, value in self.variables.items()}},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode in codes, f"terraform {arguments}\n{done.stdout[-6000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def apply(self, **variables: str) -> None:
+        self.variables |= variables
+        self.run("apply", "-auto-approve", "-no-color", "-input=false")
+
+    def plan(self, *, empty: bool) -> str:
+        code = 0 if empty else 2
+        return self.run("plan", "-detailed-exitcode", "-no-color", "-input=false", codes=(code,)).stdout
+
+    def refused(self, *arguments: str) -> str:
+        """What it says of a command that fails, with its line breaks and frames taken out."""
+        words = self.run(*arguments, "-no-color", codes=(1,)).stderr.replace("│", " ").split()
+        return " ".join(words)
+
+    def outputs(self) -> dict[str, Any]:
+        return {name: each["value"] for name, each in json.loads(self.run("output", "-json").stdout).items()}
+
+
+@pytest.fixture
+def terraform(private_server: Server, tmp_path: Path) -> Terraform:
+    return Terraform(tmp_path / "work", private_server)
+
+
+def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
+    terraform: Terraform, private_server: Server
+) -> None:
+    kms = private_server.kms()
+    terraform.apply()
+    terraform.plan(empty=True)
+    made = terraform.outputs()
+    assert kms.describe_key(KeyId="alias/payments/cards")["KeyMetadata"]["Arn"] == made["data"]
+    assert kms.get_key_rotation_status(KeyId=made["data"])["RotationPeriodInDays"] == 365
+    assert made["imported_origin"] == "EXTERNAL"
+    assert made["billing"] == f"arn:aws:iam::{ACCOUNT}:user/billing"
+    ledger = private_server.ok("GET", "/v1/keys/ledger")
+    assert ledger["spec"]["keyStore"] == "trial"
+    written = (terraform.directory / "terraform.tfstate").read_text()
+    assert TOKEN not in written
+    shown = terraform.run("state", "show", "-no-color", "keystead_key_store.trial").stdout
+    assert "(sensitive value)" in shown
+
+    terraform.apply(description="Encrypts more than it did", team="core", rotation_days="180")
+    terraform.plan(empty=True)
+    assert terraform.outputs() == made, "changed in place"
+    assert kms.describe_key(KeyId="alias/core/cards")["KeyMetadata"]["Description"] == "Encrypts more than it did"
+    assert kms.get_key_rotation_status(KeyId=made["data"])["RotationPeriodInDays"] == 180
+
+    # Others change it over the KMS API: the plan says so, and an apply puts it right.
+    kms.disable_key(KeyId=made["data"])
+    kms.tag_resource(KeyId=made["data"], Tags=[{"TagKey": "stray", "TagValue": "yes"}])
+    kms.schedule_key_deletion(KeyId=ledger["status"]["keyId"], PendingWindowInDays=7)
+    found = terraform.plan(empty=False)
+    for word in ("enabled", "stray", "pending_deletion"):
+        assert word in found, found
+    terraform.apply()
+    terraform.plan(empty=True)
+    assert kms.describe_key(KeyId=made["data"])["KeyMetadata"]["KeyState"] == "Enabled"
+    assert kms.list_resource_tags(KeyId=made["data"])["Tags"] == [{"TagKey": "team", "TagValue": "core"}]
+    assert kms.describe_key(KeyId=ledger["status"]["keyId"])["KeyMetadata"]["KeyState"] != "PendingDeletion"
+
+    # What Terraform forgot is there already, is imported by name, alias or key id, and is as declared.
+    for address, name in (("keystead_key.data", "alias/core/cards"), ("keystead_principal.billing", "billing")):
+        terraform.run("state", "rm", address)
+        assert "import it" in terraform.refused("apply", "-auto-approve", "-input=false", f"-target={address}")
+        terraform.run("import", "-no-color", "-input=false", address, name)
+    terraform.plan(empty=True)
+
+    # Nothing is replaced, and what Keystead refuses is told in its words.
+    main = terraform.directory / "main.tf"
+    text = main.read_text()
+    main.write_text(text.replace("keystead_key_store.trial.name", '"standard"'))
+    assert "key_store of Key ledger cannot change in place" in terraform.refused("plan", "-input=false")
+    main.write_text(text.replace('"EXTERNAL"', '"EXTERNAL"\n  tags = { "aws:mine" = "no" }'))
+    assert "this tag key is reserved" in terraform.refused("apply", "-auto-approve", "-input=false")
+    main.write_text(text)
+    terraform.plan(empty=True)
+    terraform.environment["KEYSTEAD_TOKEN"] = "not-the-token"
+    assert "does not answer as a Keystead that knows this token" in terraform.refused("plan", "-input=false")
+    terraform.environment["KEYSTEAD_TOKEN"] = TOKEN
+
+    terraform.run("destroy", "-auto-approve", "-no-color", "-input=false")
+    assert terraform.run("state", "list").stdout == ""
+    assert kms.describe_key(KeyId=made["data"])["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    assert private_server.rest("GET", "/v1/principals/billing").status == 404
+    assert private_server.ok("GET", "/v1/keystores/trial")["metadata"]["name"] == "trial", "it was to be kept"
