@@ -37,6 +37,30 @@ COPIES_BAD: Final = _newest("keystead_copies_bad", "Copies that are missing or d
 COPIES_LOST: Final = _newest("keystead_copies_lost", "Records of which no good copy is left, as the last look found.")
 COPIES_LOOKED_AT: Final = _newest("keystead_copies_last_look_timestamp_seconds", "When all copies were last looked at.")
 
+KEY_STORE_HEALTH: Final = Gauge(
+    "keystead_key_store_health",
+    "Key stores as the last look found them: 2 ACTIVE, 1 DEGRADED, 0 UNAVAILABLE; NaN while declared as not connected.",
+    ("key_store", "type"),
+    multiprocess_mode="mostrecent",
+)
+KEY_STORE_CERTIFICATE_DAYS: Final = Gauge(
+    "keystead_key_store_certificate_days",
+    "Days until the certificate of a key store's server expires; of external key stores, their proxy's.",
+    ("key_store",),
+    multiprocess_mode="mostrecent",
+)
+KEY_STORE_SECONDS: Final = Gauge(
+    "keystead_key_store_latency_seconds",
+    "How long recent requests to an external key store took, as the last look found it.",
+    ("key_store", "quantile"),
+    multiprocess_mode="mostrecent",
+)
+KEY_STORE_FAULTS: Final = Counter(
+    "keystead_xks_faults",
+    "Requests to external key stores that failed, by what failed (a row of the XKS specification's table of failures).",
+    ("key_store", "fault"),
+)
+
 
 def exposition() -> bytes:
     """Every metric of this server, of all its processes."""

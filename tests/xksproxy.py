@@ -55,6 +55,7 @@ class ScriptedProxy:
         self.counts: Counter[str] = Counter()
         self.clock_offset = timedelta()
         self.key_metadata = {"keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED"}
+        self.keys = {KEY}
         self.credentials = {ACCESS_KEY_ID: SECRET}
         self._cipher = AESGCM(AESGCM.generate_key(256))
         self._loop = asyncio.new_event_loop()
@@ -179,7 +180,7 @@ class ScriptedProxy:
                 "ekmVendor": "Scripted",
                 "ekmFleetDetails": [member],
             }
-        if path.split("/")[-2] != KEY:
+        if path.split("/")[-2] not in self.keys:
             raise ProxyError(404, "KeyNotFoundException")
         if api == "metadata":
             return self.key_metadata

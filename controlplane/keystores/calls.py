@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from controlplane import errors
+from controlplane import errors, metrics
 from controlplane.keystores.connections import Connection, Connections
 from controlplane.keystores.deadline import within
 from controlplane.schema.keystores import STANDARD
@@ -350,12 +350,15 @@ class Calls:
         try:
             result = await within(call, seconds)
         except KeyStoreError as error:
+            cause = _cause(error)
+            if cause:
+                metrics.KEY_STORE_FAULTS.labels(store, cause).inc()
             if isinstance(error, Unavailable | OutcomeUnknown):
-                connection.breaker.failed(_cause(error))
+                connection.breaker.failed(cause)
             else:
                 connection.breaker.succeeded()
             translated = _translated(error, store)
-            translated.cause = _cause(error)
+            translated.cause = cause
             raise translated from None
         except TimeoutError:
             connection.breaker.failed()

@@ -121,6 +121,7 @@ class KeyStoreReconciler:
             keystores.remove(tx, store.metadata.uid, self._clock.now())
 
         await self._database.write(remove)
+        storehealth.measure(store.metadata.name, store.spec.type, None, None, self._clock.now())
         return None
 
     async def _tell(self, store: KeyStore, reason: EventReason, message: str) -> None:
@@ -195,6 +196,7 @@ class KeyStoreReconciler:
             if set(conditions) == set(store.status.conditions):
                 status = msgspec.structs.replace(status, conditions=store.status.conditions)
             objects.replace(tx, seen.metadata.uid, now=now, status=status)
+            storehealth.measure(seen.metadata.name, seen.spec.type, status.health, health, now)
             if health is not None:
                 for what, told in storehealth.news(store.status, status, message):
                     events.record(tx, store, what, told, now)

@@ -1,4 +1,4 @@
-"""What a look at a key store says in its status, and which of that is news.
+"""What a look at a key store says in its status and in the metrics, and which of that is news.
 
 Who calls it: ``keystores``. Guarantee: a status that says the same is equal to the one before, so looking writes
 nothing; news are told when something changes, and of a certificate once a day while it is about to expire.
@@ -6,12 +6,14 @@ nothing; news are told when something changes, and of a certificate once a day w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
+from controlplane import metrics
 from controlplane.schema.events import EventReason
 from controlplane.schema.keystores import KeyStoreStatus, LatencyStatus, MemberStatus
 from plugins.sdk import Health, HealthLevel, Latency
@@ -61,6 +63,21 @@ def news(before: KeyStoreStatus, after: KeyStoreStatus, detail: str) -> Iterator
     if days is not None and days <= CERTIFICATE_DAYS and days != before.certificate_days:
         told = f"expires in {days} days" if days >= 0 else "has expired"
         yield EventReason.CERTIFICATE_EXPIRES_SOON, f"the certificate of its server {told}"
+
+
+def measure(name: str, store_type: str, level: HealthLevel | None, health: Health | None, now: datetime) -> None:
+    """Tell the metrics. ``health`` is None where there was no look; what is not known is NaN."""
+    metrics.KEY_STORE_HEALTH.labels(name, store_type).set(math.nan if level is None else _NUMBERS[level])
+    if health is None or health.latency is None:
+        return
+    for quantile, seconds in (("0.5", health.latency.p50), ("0.99", health.latency.p99)):
+        metrics.KEY_STORE_SECONDS.labels(name, quantile).set(seconds)
+    if health.certificate_expires_at is not None:
+        days = (health.certificate_expires_at - now.timestamp()) / 86_400
+        metrics.KEY_STORE_CERTIFICATE_DAYS.labels(name).set(days)
+
+
+_NUMBERS: Final = {HealthLevel.ACTIVE: 2, HealthLevel.DEGRADED: 1, HealthLevel.UNAVAILABLE: 0}
 
 
 def _slow(latency: LatencyStatus | None) -> bool:

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from controlplane import metrics
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
+from controlplane.schema.events import EventReason
 from controlplane.schema.keys import KeySpec, KeyUsage
-from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.keystores import ConnectionState, LatencyStatus
 from controlplane.schema.meta import DeletionRequest, Kind
 from controlplane.schema.principals import DesiredPrincipal
-from controlplane.store import objects
+from controlplane.store import events, objects
 from plugins.memory import MemoryKeyStore
 from plugins.memory.faults import LEAKED_SECRET
-from plugins.sdk import Health
+from plugins.sdk import Health, HealthLevel, Latency
 from tests.controlplane.reconcile.world import HSM, World
 from tests.controlplane.store.samples import add_principal
 
@@ -131,6 +133,49 @@ async def test_a_store_that_fails_its_probe_stays_connected_and_unready_until_it
     await world.connect()
     assert condition(world, ConditionType.READY) == (ConditionStatus.FALSE, Reason.UNHEALTHY)
     assert condition(world, ConditionType.CONNECTED)[0] is ConditionStatus.TRUE
+
+
+async def test_what_a_look_finds_is_in_the_metrics_and_its_changes_are_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [
+        Health(healthy=True, level=HealthLevel.DEGRADED, detail="hsm-2 is DEGRADED"),
+        Health(healthy=False, level=HealthLevel.UNAVAILABLE, detail="none serves"),
+        Health(
+            healthy=True,
+            level=HealthLevel.ACTIVE,
+            detail="2 active",
+            certificate_expires_at=world.clock.now().timestamp() + 12.5 * 86_400,
+            latency=Latency(0.004, 0.21, 0.25),
+        ),
+    ]
+
+    async def probe(self: MemoryKeyStore) -> Health:
+        return looks[0]
+
+    monkeypatch.setattr(MemoryKeyStore, "probe", probe)
+    for number in (1, 0, 2):
+        await world.connect()
+        version = world.version()
+        await world.connect()
+        assert world.version() == version, "a look that finds the same writes nothing"
+        assert f'keystead_key_store_health{{key_store="{HSM}",type="memory"}} {number:.1f}' in told()
+        looks = looks[1:] or looks
+    assert f'keystead_key_store_certificate_days{{key_store="{HSM}"}} 12.5' in told()
+    assert f'keystead_key_store_latency_seconds{{key_store="{HSM}",quantile="0.99"}} 0.21' in told()
+    status = world.store().status
+    assert (status.certificate_days, status.latency) == (12, LatencyStatus(p50=5, p99=250, limit=250))
+    recorded = world.database.read(lambda tx: events.page(tx, uid=world.store().metadata.uid)).items
+    reasons = [event.reason for event in recorded]
+    for reason in ("StoreDegraded", "StoreFailed", "StoreRecovered", "StoreSlow", "CertificateExpiresSoon"):
+        assert reasons.count(EventReason(reason)) == 1, reason
+    await world.change_store(HSM, connected=False)
+    await world.connect()
+    assert f'keystead_key_store_health{{key_store="{HSM}",type="memory"}} NaN' in told()
+
+
+def told() -> str:
+    return metrics.exposition().decode()
 
 
 async def test_a_removed_store_is_closed_and_gone(bare: World) -> None:

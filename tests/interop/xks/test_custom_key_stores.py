@@ -468,6 +468,10 @@ def test_health_is_in_the_status_and_a_change_of_it_is_an_event(
     reasons = [event["reason"] for event in sorted(events, key=lambda event: event["lastAt"])]
     told = [reason for reason in reasons if reason in ("StoreDegraded", "StoreFailed", "StoreRecovered")]
     assert told == ["StoreDegraded", "StoreFailed", "StoreRecovered"]
+    metrics = front.http("GET", "/metrics").body.decode()
+    assert f'keystead_key_store_health{{key_store="{store}",type="xks"}} 2.0' in metrics
+    for name in ("certificate_days", "latency_seconds"):
+        assert f'keystead_key_store_{name}{{key_store="{store}"' in metrics
 
 
 def test_a_certificate_that_ends_soon_is_told_before_it_does(
