@@ -187,6 +187,8 @@ class External:
             present = objects.require(tx, uid)
             if verb is Verb.DESTROY and not deletion_due(present.metadata.deletion, now):
                 raise Conflict(f"the deletion of {key.status.arn} was cancelled or put off")
+            if verb is Verb.CREATE and cast(Key, present).status.materials != key.status.materials:
+                raise Conflict(f"material of {key.status.arn} was made meanwhile")
             return attempts.begin(tx, uid=uid, verb=verb, material=name, epoch=self._lease.epoch, now=now)
 
         return await self._database.write(begin)
