@@ -29,6 +29,9 @@ class Library:
             raise Unavailable("the device is not there", reason="DeviceRemoved")
         if (self._marks / "explode").exists():
             raise RuntimeError(f"driver failure, pin={SECRET}")
+        if (self._marks / "slow").exists():
+            time.sleep(0.5)
+            self._log("begun")
         if (self._marks / "sleep").exists():
             time.sleep(3600)
 

@@ -323,6 +323,17 @@ async def test_a_target_that_fails_or_hangs_in_its_beginning_is_told_without_wha
         await make(start=0.5).open()
 
 
+async def test_a_worker_that_nobody_wants_any_more_may_finish_its_beginning(make: PoolMaker, tmp_path: Path) -> None:
+    """Killed in the middle of a login, SoftHSM leaves an empty file for its token, and every key in it is lost."""
+    (tmp_path / "slow").touch()
+    pool = make(workers=2)
+    await pool.open()
+    await until(lambda: marks(tmp_path, "begin") == 2, "the second one begins")
+    await pool.close()
+    assert marks(tmp_path, "begun") == 2
+    assert marks(tmp_path, "close") == 2
+
+
 async def test_a_closed_pool_has_let_its_workers_finish_and_answers_nothing(make: PoolMaker, tmp_path: Path) -> None:
     pool = make(workers=2)
     await pool.open()

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,8 @@ from plugins.sdk.workers.wire import Status
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _READ = 1 << 16
+_BEGIN_SECONDS = 60
+"""A beginning that takes longer is ended here, in case that its parent, which waits less long, is gone."""
 
 
 def main() -> None:
@@ -37,13 +40,33 @@ def main() -> None:
 
 def _harden(parent: int) -> None:
     """Die with the parent; leave no core file, which would hold the PIN."""
+    _die_with(parent, signal.SIGKILL)
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _die_with(parent: int, by: signal.Signals) -> None:
+    """Have the kernel send a signal when the parent dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         os._exit(0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+@contextlib.contextmanager
+def _finishing() -> Iterator[None]:
+    """What is begun here is finished even if the parent dies: killed in a login, SoftHSM leaves an empty token file."""
+    parent = int(sys.argv[2])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    _die_with(parent, signal.SIGTERM)
+    signal.alarm(_BEGIN_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        _die_with(parent, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _serve(channel: socket.socket) -> None:
@@ -65,7 +88,9 @@ def _begin(channel: socket.socket, name: str, configuration: Any) -> Any:
     """Make the target. If it cannot be made, say why and end: the parent decides whether to try again."""
     module, _, factory = name.partition(":")
     try:
-        target = getattr(import_module(module), factory)(configuration)
+        make = getattr(import_module(module), factory)
+        with _finishing():
+            target = make(configuration)
         said = target.describe() if hasattr(target, "describe") else None
         channel.sendall(wire.frame(wire.START, Status.ANSWERED, said))
     except Exception as error:

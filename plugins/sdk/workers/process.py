@@ -92,6 +92,11 @@ class Worker(asyncio.Protocol):
             self.hung = True
             message = f"a worker process did not begin within {seconds:g} seconds"
             raise Unavailable(message, reason="Deadline") from None
+        except asyncio.CancelledError:
+            # Nobody wants it any more. Killed in the middle of a login, SoftHSM leaves an empty file for its token.
+            if self._transport is not None:
+                await self.stop()
+            raise
         finally:
             if not self._begun.done() or self._begun.cancelled() or self._begun.exception() is not None:
                 self.kill()
