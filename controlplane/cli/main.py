@@ -25,6 +25,7 @@ from controlplane.cli import server_commands as servers
 from controlplane.cli.audit_commands import audit
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
+from controlplane.cli.plugins import plugin
 from controlplane.cli.state_commands import adopt, drift, forget, pause, protect, resolve, resume
 from controlplane.cli.xks_commands import xks
 from controlplane.errors import InvalidInput, KeysteadError
@@ -63,7 +64,7 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
-        {"name": "External key stores", "commands": ["xks"]},
+        {"name": "Key store plugins", "commands": ["plugin", "xks"]},
         {"name": "Servers", "commands": ["dev", "init", "serve", "migrate-root-key", "copies", "backup", "restore"]},
         {"name": "Screen", "commands": ["tui"]},
         {"name": "Shell", "commands": ["completion"]},
@@ -421,6 +422,7 @@ keystead.add_command(upkeep.backup)
 keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
 keystead.add_command(xks)
+keystead.add_command(plugin)
 for _command in (drift, adopt, forget, pause, resume, protect, resolve):
     keystead.add_command(_command)
 for _command in (servers.dev, servers.init, servers.serve, servers.migrate_root_key):

@@ -85,8 +85,8 @@ needs_symmetric = needs_spec(KeySpec.SYMMETRIC_DEFAULT)
 needs_gcm = needs("AES-GCM in parts", lambda can: can.gcm)
 needs_imports = needs("import", lambda can: bool(can.imports))
 needs_external_keys = needs("external keys", lambda can: can.external_keys)
-needs_tokens = needs("key tokens", lambda can: can.custody is Custody.TOKEN)
-needs_device = needs("a device", lambda can: can.custody is Custody.DEVICE)
+needs_tokens = needs("custody token", lambda can: can.custody is Custody.TOKEN)
+needs_device = needs("custody device", lambda can: can.custody is Custody.DEVICE)
 
 
 def needs_import_of(spec: KeySpec) -> Callable[[F], F]:

@@ -67,6 +67,10 @@ class Harness:
 
     @pytest.fixture
     def state(self) -> MemoryState:
+        return self.make_state()
+
+    def make_state(self) -> MemoryState:
+        """What the host keeps for the store: of this test alone, or of all of them."""
         return MemoryState()
 
     @pytest.fixture
