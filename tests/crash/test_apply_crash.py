@@ -85,7 +85,7 @@ def assert_no_orphan(server: Server, device: Path) -> None:
     with database(server) as connection:
         tokens = {row[0] for row in connection.execute("SELECT name FROM tokens WHERE uid != 'system'")}
         assert tokens == named["standard"]
-        assert connection.execute("SELECT count(*) FROM tokens WHERE uid = 'system'").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM tokens WHERE uid = 'system'").fetchone() == (2,)
         assert connection.execute("SELECT * FROM attempts WHERE ended_at IS NULL").fetchall() == []
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
