@@ -6,7 +6,6 @@ Who calls it: ``runtime``. A pass over a key that is as declared changes nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -45,15 +44,13 @@ READY_REASON: Mapping[KeyState, Reason] = {
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """How a pass ended: the Synced condition, and when to look again."""
+    """How a pass ended: the Synced condition, and when to look again (due times are in ``store.duetimes``)."""
 
     status: ConditionStatus
     reason: Reason
     message: str = ""
     after: float | None = None
     """Seconds of the event loop's clock."""
-    due: datetime | None = None
-    """A moment of the wall clock at which something falls due."""
     retry: bool = False
     gone: bool = False
     wake: tuple[str, ...] = ()
@@ -103,19 +100,13 @@ class KeyReconciler:
     async def _converge(self, key: Key) -> Verdict:
         key = await self._imported.age(key)
         if key.spec.management is Management.PAUSED:
-            due = imports.next_due(key.status)
-            return Verdict(ConditionStatus.FALSE, Reason.PAUSED, "management is paused", due=due)
+            return Verdict(ConditionStatus.FALSE, Reason.PAUSED, "management is paused")
         deletion = key.metadata.deletion
         if deletion is not None:
             if not self._deletion.due(key):
                 # Not to leave material in the device for a month that only the journal knows of.
                 await self._external.resolve(key)
-                return Verdict(
-                    ConditionStatus.TRUE,
-                    Reason.UP_TO_DATE,
-                    f"destroyed {due_words(deletion)}",
-                    due=_first(deletion.due_at, imports.next_due(key.status)),
-                )
+                return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, f"destroyed {due_words(deletion)}")
             self._connections.get(key.spec.key_store)
             key = await self._external.resolve(key)
             await self._deletion.destroy(key)
@@ -127,15 +118,13 @@ class KeyReconciler:
         if is_replica(key):
             key, wake = await self._rotation.follow(key)
         if imports.waits(key):
-            message, due = imports.waiting_words(key), imports.next_due(key.status)
-            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, message, due=due)
+            return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, imports.waiting_words(key))
         if key.status.materials:
             await self._external.observe(key)
             key = await self._rotation.turn(key)
         elif not is_replica(key):
             key = await self._external.create(key)
-        due = _first(next_rotation(key), imports.next_due(key.status))
-        return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=POLL_SECONDS, due=due, wake=wake)
+        return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=POLL_SECONDS, wake=wake)
 
     def _others(self, key: Key) -> tuple[str, ...]:
         """Keys that share the key id: the primary key's deletion may begin when a replica is gone."""
@@ -200,15 +189,6 @@ class KeyReconciler:
     def _connection_state(self, key: Key) -> ConnectionState:
         open_here = self._connections.find(key.spec.key_store) is not None
         return ConnectionState.CONNECTED if open_here else ConnectionState.DISCONNECTED
-
-
-def next_rotation(key: Key) -> datetime | None:
-    """When this key has to be looked at for its rotation; a replica follows its primary key."""
-    return None if is_replica(key) or not key.spec.enabled else key.status.rotation.next_at
-
-
-def _first(*moments: datetime | None) -> datetime | None:
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _same(before: tuple[Condition, ...], after: tuple[Condition, ...]) -> bool:

@@ -10,10 +10,8 @@ jumps back makes nothing due; :meth:`Runtime.stop` lets running passes finish wi
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -24,6 +22,7 @@ from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
 from controlplane.reconcile.deletion import Deletion
 from controlplane.reconcile.drift import Drift
+from controlplane.reconcile.duetimes import DueTimes
 from controlplane.reconcile.external import External
 from controlplane.reconcile.follower import Follower
 from controlplane.reconcile.imported import ImportedMaterials
@@ -81,9 +80,7 @@ class Runtime:
         self._drift = Drift(database, clock)
         self._follower = Follower(database, calls, signal, options_of)
         self._xks_proxies = XksProxyReconciler(database, clock, listeners)
-        self._due: list[tuple[datetime, str]] = []
-        self._due_at: dict[str, datetime] = {}
-        """The one due time of each key that counts; older entries of the heap are passed over."""
+        self._due_times = DueTimes(database)
         self._generations: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
@@ -225,17 +222,10 @@ class Runtime:
         for uid in verdict.wake if verdict is not None else ():
             self.queue.add((Kind.KEY, uid))
         if verdict is None or verdict.gone:
-            self._due_at.pop(item[1], None)
             return
         if verdict.retry:
             self.queue.failed(item)
-            return
-        if verdict.due is None:
-            self._due_at.pop(item[1], None)
-        elif self._due_at.get(item[1]) != verdict.due:
-            self._due_at[item[1]] = verdict.due
-            heapq.heappush(self._due, (verdict.due, item[1]))
-        if verdict.after is not None:
+        elif verdict.after is not None:
             self.queue.add_after(item, verdict.after * self._jitter.uniform(0.9, 1.1))
 
     def _look_at_keys_of(self, key_store: str) -> None:
@@ -245,12 +235,13 @@ class Runtime:
     async def _tick(self) -> None:
         """Due times are compared with the wall clock each second: no timer survives a clock that jumps."""
         while True:
-            now = self._clock.now()
-            while self._due and self._due[0][0] <= now:
-                due, uid = heapq.heappop(self._due)
-                if self._due_at.get(uid) == due:
-                    del self._due_at[uid]
-                    self.queue.add((Kind.KEY, uid))
+            try:
+                for uids in self._due_times.fallen_due(self._clock.now()):
+                    for uid in uids:
+                        self.queue.add((Kind.KEY, uid))
+                    await asyncio.sleep(0)  # a fleet that falls due at once must not hold up requests
+            except KeysteadError as error:
+                log.warning("looking for what is due failed", error=error.message)
             await asyncio.sleep(TICK_SECONDS)
 
     def _next_resync(self) -> float:

@@ -8,7 +8,7 @@ from typing import cast
 from sqlite_utils import Database, Migrations
 
 from controlplane.schema.meta import Key
-from controlplane.store import keyindex, objects
+from controlplane.store import duetimes, keyindex, objects
 
 MIGRATIONS = Migrations("keystead")
 
@@ -265,3 +265,12 @@ def m015_external_key_askers(db: Database) -> None:
     """Whose request made a key that stands for an external key."""
     db.conn.execute("ALTER TABLE external_keys ADD COLUMN principal TEXT")
     db.conn.execute("ALTER TABLE external_keys ADD COLUMN request_id TEXT")
+
+
+@MIGRATIONS()
+def m016_due_times(db: Database) -> None:
+    """When which key has to be looked at, filled from the keys that are there."""
+    db.conn.execute("CREATE TABLE due_times (uid TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
+    db.conn.execute("CREATE INDEX due_times_at ON due_times (at, uid)")
+    for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
+        duetimes.put(db.conn, cast(Key, objects.decode(row)))

@@ -29,7 +29,7 @@ from controlplane.schema.meta import (
     Metadata,
     Status,
 )
-from controlplane.store import keyindex
+from controlplane.store import duetimes, keyindex
 
 _encode = msgspec.json.Encoder().encode
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
@@ -268,6 +268,7 @@ def insert(
     if isinstance(created, Key):
         _write_aliases(tx, uid, created.spec, now)
         keyindex.put(tx, created)
+        duetimes.put(tx, created)
     return created
 
 
@@ -342,6 +343,7 @@ def replace(
     replaced = _object(present.kind, new_meta, new_spec, new_status)
     if isinstance(replaced, Key):
         keyindex.put(tx, replaced)
+        duetimes.put(tx, replaced, cast(Key, present))
     return replaced
 
 
@@ -367,6 +369,7 @@ def remove(tx: sqlite3.Connection, uid: str, *, expect_version: int | None = Non
     for table in _BELONGINGS:
         tx.execute(f"DELETE FROM {table} WHERE uid = ?", (uid,))
     keyindex.forget(tx, uid)
+    duetimes.forget(tx, uid)
     tx.execute("DELETE FROM objects WHERE uid = ?", (uid,))
     version = _next_version(tx)
     tx.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (version, present.kind.value, uid, meta.name))

@@ -13,10 +13,32 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from tests.benchmarks import audit, figures, fleet, kms, machine, manykeys, processes, reconcile, steps, validate
+from tests.benchmarks import (
+    audit,
+    figures,
+    fleet,
+    kms,
+    life,
+    machine,
+    manykeys,
+    processes,
+    reconcile,
+    steps,
+    validate,
+)
 from tests.benchmarks.figures import Figure
 
-NAMES = ("kms", "audit", "steps", "manykeys", "processes", "validate", "fleet", "reconcile")
+NAMES = (
+    "kms",
+    "audit",
+    "steps",
+    "manykeys",
+    "processes",
+    "validate",
+    "fleet",
+    "reconcile",
+    "life",
+)
 
 
 def main() -> int:
@@ -42,6 +64,7 @@ def main() -> int:
         "validate": partial(validate.run, keys=keys),
         "fleet": partial(fleet.run, keys=keys),
         "reconcile": partial(reconcile.run, keys=keys),
+        "life": partial(life.run, quick=asked.quick),
     }
     sections: list[tuple[str, list[Figure]]] = []
     failed = False

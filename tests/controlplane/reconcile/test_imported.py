@@ -72,13 +72,10 @@ def shown(owner: Owner, name: str = "mine") -> list[tuple[MaterialState, ImportS
 async def test_material_lives_until_its_time_and_not_a_second_longer(owner: Owner) -> None:
     until = in_days(owner, 30)
     await owner.bring(secret(), valid_to=until)
-    verdict = await owner.world.look("mine")
-    assert verdict is not None
-    assert verdict.due == until - EXPIRES_SOON
+    assert owner.world.due("mine") == until - EXPIRES_SOON
     owner.world.clock.advance(until - owner.world.clock.now() - timedelta(seconds=1))
-    verdict = await owner.world.look("mine")
-    assert verdict is not None
-    assert verdict.due == until
+    await owner.world.look("mine")
+    assert owner.world.due("mine") == until
     assert owner.state() is KeyState.ENABLED
     owner.world.clock.advance(1)
     await owner.world.look("mine")
@@ -166,9 +163,7 @@ async def test_material_ends_at_its_time_whatever_else_its_key_waits_for(owner: 
         await owner.world.change("mine", management=Management.PAUSED)
     else:
         await owner.world.schedule("mine", 30)
-    verdict = await owner.world.look("mine")
-    assert verdict is not None
-    assert verdict.due is not None
+    assert owner.world.due("mine") is not None
     owner.world.clock.advance(3 * DAY)
     await owner.world.look("mine")
     assert owner.tokens() == []

@@ -18,10 +18,11 @@ from typing import Any, TypeVar, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from controlplane.clock import ManualClock
 from controlplane.errors import IncorrectKeyMaterial, InvalidState, KeysteadError
+from controlplane.reconcile.duetimes import DueTimes
 from controlplane.reconcile.upkeep import Upkeep
 from controlplane.schema.keys import KeyState, MaterialState, Origin
 from controlplane.schema.keystores import STANDARD
@@ -67,10 +68,13 @@ class Known:
         self.due: datetime | None = None
         self.blobs: list[tuple[bytes, bytes]] = []
         self.may_be_gone = False
+        self.alone = False
+        """Nobody touches it any more."""
 
 
 class LifeOfKeys(RuleBasedStateMachine):
-    """Rules are what users, time and accidents do; after each, every key is looked at."""
+    """Rules are what users, time and accidents do; after each, the keys in use are looked at, and of the others those
+    that the table of due times names."""
 
     keys = Bundle("keys")
 
@@ -106,6 +110,7 @@ class LifeOfKeys(RuleBasedStateMachine):
 
         self.do(begin())
         self.owner = Owner(self.world)
+        self.due_times = DueTimes(self.world.database)
 
     @rule(target=keys, external=st.booleans())
     def create(self, external: bool) -> str:
@@ -115,6 +120,16 @@ class LifeOfKeys(RuleBasedStateMachine):
         self.do(self.owner.key(name, origin=Origin.EXTERNAL if external else Origin.AWS_KMS))
         self.do(self.world.look(name))
         return name
+
+    @rule(days=st.one_of(st.none(), st.integers(1, 30)), scheduled=st.booleans())
+    def create_and_leave(self, days: int | None, scheduled: bool) -> None:
+        """A key that ages by itself from here on."""
+        name = self.create(external=days is not None)
+        self.bring(name, days, new=True)
+        self.encrypt(name)
+        if scheduled:
+            self.schedule(name, 7)
+        self.known[name].alone = True
 
     @rule(name=keys, days=st.one_of(st.none(), st.integers(1, 60)), new=st.booleans())
     def bring(self, name: str, days: int | None, new: bool) -> None:
@@ -188,6 +203,13 @@ class LifeOfKeys(RuleBasedStateMachine):
     def time_passes(self, days: int, seconds: int) -> None:
         self.clock.advance(timedelta(days=days, seconds=seconds))
 
+    @rule(seconds=st.sampled_from([-1, 0, 1]))
+    def time_reaches_what_is_due_next(self, seconds: int) -> None:
+        moments = [moment for known in self.known.values() for moment in (*known.expires.values(), known.due)]
+        ahead = [moment for moment in moments if moment is not None and moment > self.clock.now()]
+        if ahead:
+            self.clock.advance(max(min(ahead) - self.clock.now() + timedelta(seconds=seconds), timedelta()))
+
     @rule(days=st.integers(1, 400))
     def the_clock_jumps_back(self, days: int) -> None:
         self.clock.advance(timedelta(days=-days))
@@ -195,6 +217,7 @@ class LifeOfKeys(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.do(self.world.restart())
+        self.due_times = DueTimes(self.world.database)
 
     @rule(place=st.sampled_from(["copy-a", "copy-b", "database"]))
     def lose_a_place(self, place: str) -> None:
@@ -210,18 +233,16 @@ class LifeOfKeys(RuleBasedStateMachine):
             await self.world.connect()
 
         self.do(lose())
-
-    @rule(name=consumes(keys))
-    def never_mind(self, name: str) -> None:
-        """Leave a key alone from here on: it ages by itself."""
-        assert name in self.known
+        self.due_times = DueTimes(self.world.database)
 
     # ---- what holds ------------------------------------------------------------------------------------------------
 
     @invariant()
     def nothing_is_early_and_nothing_is_unreadable(self) -> None:
+        due = {uid for uids in self.due_times.fallen_due(self.clock.now()) for uid in uids}
         for known in self.known.values():
-            if not known.may_be_gone:
+            key = self.world.find(known.name)
+            if key is not None and (not known.alone or key.metadata.uid in due):
                 self.do(self.world.look(known.name))
             self.check(known)
         self.no_token_too_many()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,7 @@ from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, Origin
 from controlplane.schema.keystores import STANDARD, DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import CONNECTION_FINALIZER, AnyObject, Key, KeyStore, Kind, XksProxy
 from controlplane.schema.xksproxies import XksServing
-from controlplane.store import attempts, keys, objects
+from controlplane.store import attempts, duetimes, keys, objects
 from controlplane.store.database import Database, Tx
 from controlplane.store.lease import Lease
 from controlplane.store.material import StoredPluginState
@@ -202,6 +202,12 @@ class World:
         found = find_condition(self.key(name).status.conditions, ConditionType.READY)
         assert found is not None
         return found
+
+    def due(self, name: str = "k") -> datetime | None:
+        """What the table of due times says of a key."""
+        uid = self.key(name).metadata.uid
+        every = self.read(lambda tx: duetimes.between(tx, (0.0, ""), float("inf"), 1000))
+        return next((datetime.fromtimestamp(at, UTC) for at, found in every if found == uid), None)
 
     def version(self) -> int:
         return self.read(objects.current_version)
