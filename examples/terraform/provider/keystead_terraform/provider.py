@@ -39,7 +39,7 @@ class Provider(ProviderInterface):
     def get_model_prefix(self) -> str:
         return "keystead_"
 
-    def get_provider_schema(self, diags: Diagnostics) -> Schema:  # noqa: ARG002
+    def get_provider_schema(self, diags: Diagnostics) -> Schema:
         return Schema(
             version=0,
             attributes=[

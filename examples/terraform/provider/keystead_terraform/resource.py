@@ -149,11 +149,11 @@ class Declared(Resource):
 
     # ---- what a kind may add ---------------------------------------------------------------------------------------
 
-    async def _recover(self, client: Client, live: AnyObject) -> AnyObject:  # noqa: ARG002
+    async def _recover(self, client: Client, live: AnyObject) -> AnyObject:
         """Bring back an object that somebody is about to remove, before it is changed."""
         return live
 
-    def _more(self, found: AnyObject) -> State:  # noqa: ARG002
+    def _more(self, found: AnyObject) -> State:
         """Attributes that are not fields of the spec."""
         return {}
 
