@@ -6,10 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: demo test check bench crash packages format audit-dependencies clean
+.PHONY: demo demo-hsm test check bench crash packages format audit-dependencies clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart/demo.py
+
+demo-hsm: $(VENV)/.demo
+	$(BIN)/python examples/hsm/demo.py
 
 test: $(VENV)/.dev packages $(VENV)/clients/.made $(VENV)/provider/.made
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
