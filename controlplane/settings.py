@@ -48,6 +48,16 @@ class CustomKeyStores(_Section, frozen=True):
     provider never does, so that its keys cannot be made."""
 
 
+class Pkcs11Rules(_Section, frozen=True):
+    """What declared key stores may have loaded into the server's worker processes. Who writes spec files need not be
+    who runs the server; clusters of the settings and the root key's token are the administrator's and free of this."""
+
+    modules: tuple[str, ...] | None = None
+    """PKCS#11 modules, by file name or absolute path. Absent: those where Debian and vendors put them."""
+    environment: tuple[str, ...] = ("SOFTHSM2_CONF",)
+    """Variables that a declaration may set for its module. Many a module loads further code that a variable names."""
+
+
 class XksConnection(_Section, frozen=True):
     """How an external key store proxy is reached: what the KMS API has no words for.
 
@@ -94,6 +104,8 @@ class Settings(_Section, frozen=True):
     """Options of the key store ``standard``, the root key provider among them."""
     clusters: dict[ClusterId, dict[str, Any]] = {}
     """HSM clusters that key stores can name: options of ``pkcs11``, and ``trustAnchor`` (a PEM file) and ``active``."""
+    pkcs11: Pkcs11Rules = Pkcs11Rules()
+    """What declared key stores of that type may load."""
     custom_key_stores: CustomKeyStores = CustomKeyStores()
     xks_connections: dict[XksConnectionName, XksConnection] = {}
     """How proxies are reached, by host name or by the name of a VPC endpoint service."""

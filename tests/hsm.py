@@ -30,7 +30,7 @@ _PACKAGES = {
 
 def need(what: str) -> str:
     """The path of a program or module. Fails the test with the Debian package that has it."""
-    from plugins.sdk.pkcs11.module import find
+    from plugins.sdk.pkcs11.places import find
 
     path = find(what) if what.endswith(".so") else shutil.which(what)
     if path is None or "/" not in path:

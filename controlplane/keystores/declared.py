@@ -2,7 +2,7 @@
 
 Who calls it: the reconciler in each process, before it opens a key store or compares its options. Guarantee: options of
 the standard store come from the settings only; of a cluster or an XKS connection, from the settings with what the
-declaration says otherwise.
+declaration says otherwise. What a declaration may not have loaded is refused before any process is started for it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.errors import KeyStoreFailure, KeyStoreUnavailable
+from controlplane.keystores import modules
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.meta import KeyStore
 from controlplane.settings import Settings, XksConnection, with_absolute_files
 
+PKCS11: Final = "pkcs11"
 CLUSTER: Final = "cluster"
 """The option of an HSM cluster that names it; the plugin never sees it."""
 ACTIVE: Final = "active"
@@ -32,7 +34,8 @@ SERVICE_UNSUITABLE: Final = "XksServiceUnsuitable"
 
 
 def options_of(store: KeyStore, settings: Settings) -> dict[str, Any]:
-    """The options for the plugin. Raises :class:`KeyStoreFailure` for what is named and the settings do not have.
+    """The options for the plugin. Raises :class:`KeyStoreFailure` for what is named and the settings do not have
+    or allow.
 
     Files that a declaration names are relative to the data directory.
     """
@@ -41,6 +44,8 @@ def options_of(store: KeyStore, settings: Settings) -> dict[str, Any]:
     options = with_absolute_files(store.spec.plugin_options(), settings.directory)
     if store.spec.type == XKS:
         return {**connection_options(options, settings), **options_without(options, CONNECTION)}
+    if store.spec.type == PKCS11:
+        modules.check(options, settings.pkcs11)
     cluster_id = options.pop(CLUSTER, None)
     return options if cluster_id is None else {**cluster_options(str(cluster_id), settings), **options}
 

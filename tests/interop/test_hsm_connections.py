@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.harness import Server, document, eventually, refusal
-from tests.hsm import PIN, SoftToken, pin_file
+from tests.hsm import PIN, SOFTHSM, SoftToken, need, pin_file
 from tests.interop.test_custom_key_stores import CLUSTER, Clusters, connected, described, make_key, until
 from tests.shim import Effect, Shim
 
@@ -56,8 +56,13 @@ def again(kms: Any, store: str) -> str:
 
 
 def condition(server: Server, name: str, kind: str) -> dict[str, Any]:
-    store = server.ok("GET", f"/v1/keystores/{name}")
-    found: dict[str, Any] = next(each for each in store["status"]["conditions"] if each["type"] == kind)
+    """A condition of a key store, once it has one of that kind: right after its declaration it has none."""
+
+    def look() -> dict[str, Any] | None:
+        conditions = server.ok("GET", f"/v1/keystores/{name}")["status"].get("conditions", ())
+        return next((each for each in conditions if each["type"] == kind), None)
+
+    found: dict[str, Any] = eventually(look, f"{name} has the condition {kind}")
     return found
 
 
@@ -240,6 +245,32 @@ def test_no_worker_outlives_a_server_that_is_killed(clusters: Clusters, server: 
     assert children
     os.kill(server.process.pid, signal.SIGKILL)
     eventually(lambda: not any(_alive(pid) for pid in children), "the workers are gone")
+
+
+def test_a_declared_module_of_ones_own_is_never_loaded_and_the_condition_says_why(
+    new_server: ServerMaker, tmp_path: Path
+) -> None:
+    token = SoftToken(tmp_path / "hsm")
+    copy = tmp_path / "evil.so"
+    copy.write_bytes(Path(need(SOFTHSM)).read_bytes())  # it would work
+    server = new_server().start()
+    options = {**token.options(), "pin": pin_file(tmp_path)}
+
+    def declare(module: str) -> None:
+        store = document("KeyStore", "evil", type="pkcs11", pkcs11={**options, "module": module})
+        plan = server.plan("evil", [store])
+        server.ok("POST", f"/v1/plans/{plan['id']}/apply")
+
+    declare(str(copy))
+    eventually(lambda: condition(server, "evil", "Connected")["reason"] == "Misconfigured", "it is refused")
+    assert (
+        f"module: '{copy}' is not a module that key stores may name"
+        in condition(server, "evil", "Connected")["message"]
+    )
+    declare(SOFTHSM)
+    eventually(
+        lambda: condition(server, "evil", "Connected")["status"] == "True", "with the system's module it connects"
+    )
 
 
 def _decrypts(kms: Any, blob: bytes) -> bool:

@@ -12,7 +12,6 @@ searches. Past it go, through the module's own function list:
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 from typing import Any, Final
 
 import pkcs11
@@ -21,29 +20,13 @@ from pkcs11 import _pkcs11
 from plugins.sdk.errors import Misconfigured
 from plugins.sdk.pkcs11.codes import check
 from plugins.sdk.pkcs11.options import Initialize, IvBits
+from plugins.sdk.pkcs11.places import find
 
 TAG_BYTES: Final = 16
 _CKM_AES_GCM: Final = 0x1087
 _CKU_USER: Final = 1
 _CKF_OS_LOCKING_OK: Final = 2
 
-DIRECTORIES: Final = (
-    "/usr/lib/softhsm",
-    "/usr/lib/pkcs11",
-    "/usr/lib/x86_64-linux-gnu/softhsm",
-    "/usr/lib/x86_64-linux-gnu/pkcs11",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu/softhsm",
-    "/usr/lib/aarch64-linux-gnu/pkcs11",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64/pkcs11",
-    "/usr/lib64",
-    "/usr/local/lib/softhsm",
-    "/usr/local/lib",
-    "/opt/cloudhsm/lib",
-    "/opt/nfast/toolkits/pkcs11",
-)
-"""Where a module that is given by its name is looked for, before the dynamic linker is asked."""
 
 _ulong = ctypes.c_ulong
 _pointer = ctypes.c_void_p
@@ -189,13 +172,3 @@ class Module:
             return _OldGcmParameters(ctypes.addressof(iv), len(iv), aad_at, aad_length, TAG_BYTES * 8)
         bits = len(iv) * 8 if self._iv_bits is IvBits.SET else 0
         return _GcmParameters(ctypes.addressof(iv), len(iv), bits, aad_at, aad_length, TAG_BYTES * 8)
-
-
-def find(name: str) -> str:
-    """The file of a module: a path as it is, a bare name from where modules usually are."""
-    if "/" not in name:
-        for directory in DIRECTORIES:
-            path = Path(directory, name)
-            if path.is_file():
-                return str(path)
-    return name
