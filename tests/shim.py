@@ -6,8 +6,10 @@ Guarantee: a fault strikes the call that was named, once, in whatever worker pro
 
 from __future__ import annotations
 
+import atexit
 import mmap
 import secrets
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -72,8 +74,10 @@ class Effect(IntEnum):
 
 @cache
 def _built() -> Path:
-    """The module, compiled once for each process of the test run."""
-    library = Path(tempfile.mkdtemp(prefix="keystead-shim-")) / "shim.so"
+    """The module, compiled once for each process of the test run, and removed when that ends."""
+    directory = Path(tempfile.mkdtemp(prefix="keystead-shim-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    library = directory / "shim.so"
     source = Path(__file__).with_name("shim.c")
     command = [need("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-cast-function-type"]
     done = subprocess.run(

@@ -5,9 +5,10 @@ Who calls it: ``runtime``. A store that fails keeps its last observed status and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -46,6 +47,7 @@ class KeyStoreReconciler:
         self._calls = calls
         self._clock = clock
         self._options_of = options_of
+        self._refused: dict[str, _Refused] = {}
 
     async def reconcile(self, uid: str) -> Verdict | None:
         """One pass. None if there is no such key store (any more)."""
@@ -55,16 +57,21 @@ class KeyStoreReconciler:
         if store.metadata.deletion is not None:
             return await self._delete(store)
         if not store.spec.connected:
+            self._refused.pop(uid, None)  # whoever connects it again wants it tried
             await self._disconnect(store.metadata.name)
             await self._write(store, ConnectionState.DISCONNECTED, Reason.DISCONNECTED, "declared as not connected")
             return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE)
         return await self._keep_connected(store)
 
     async def _keep_connected(self, store: KeyStore) -> Verdict:
-        name = store.metadata.name
+        name, uid = store.metadata.name, store.metadata.uid
         replaced: Connection | None = None
+        options: dict[str, Any] = {}
         try:
             options = self._options_of(store)
+            refused = self._refused.get(uid)
+            if refused is not None and refused.credentials == _credentials(store, options):
+                return refused.verdict
             connection = self._calls.connections.find(name)
             if connection is not None and connection.options != options:
                 if connection.plugin.overlaps:
@@ -98,10 +105,14 @@ class KeyStoreReconciler:
             detail = error.detail if isinstance(error, KeyStoreFailure) else error.code
             problem = ConnectionProblem(reason=error.cause or detail, message=error.message, at=self._clock.now())
             await self._write(store, state, reason, error.message, synced=False, problem=problem)
-            # Credentials that were refused are not tried again and again: a device locks itself after a few. A proxy
-            # does not, and may have been told of them meanwhile.
-            retry = reason is not Reason.CREDENTIALS_REFUSED or bool(error.cause)
-            return Verdict(ConditionStatus.FALSE, reason, error.message, retry=retry)
+            # Credentials that were refused are not tried again before they change: a device locks itself after a few. A
+            # proxy does not, and may have been told of them meanwhile.
+            if reason is Reason.CREDENTIALS_REFUSED and not error.cause:
+                verdict = Verdict(ConditionStatus.FALSE, reason, error.message, after=PROBE_SECONDS)
+                self._refused[uid] = _Refused(_credentials(store, options), verdict)
+                return verdict
+            return Verdict(ConditionStatus.FALSE, reason, error.message, retry=True)
+        self._refused.pop(uid, None)
         reason = Reason.CONNECTED if health.healthy else Reason.UNHEALTHY
         await self._write(store, ConnectionState.CONNECTED, reason, health.detail, connection.capabilities, health)
         return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE, after=PROBE_SECONDS)
@@ -202,6 +213,41 @@ class KeyStoreReconciler:
                     events.record(tx, store, what, told, now)
 
         await self._database.write(write)
+
+
+class _Refused(NamedTuple):
+    """Credentials that a store refused, and how the pass ended that tried them."""
+
+    credentials: tuple[object, ...]
+    verdict: Verdict
+
+
+def _credentials(store: KeyStore, options: object) -> tuple[object, ...]:
+    """What tells whether there is anything new to try: the declaration, and the files that it names for secrets.
+
+    Nothing is read of a file: replacing it, or writing into it, changes its inode or its time.
+    """
+    return (store.metadata.generation, *_files(options))
+
+
+def _files(options: object) -> Iterator[object]:
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            if name == "fromFile" and isinstance(value, str):
+                yield _state_of(value)
+            else:
+                yield from _files(value)
+    elif isinstance(options, list | tuple):
+        for each in options:
+            yield from _files(each)
+
+
+def _state_of(path: str) -> tuple[object, ...]:
+    try:
+        seen = Path(path).stat()
+    except (OSError, ValueError):
+        return (path,)
+    return path, seen.st_ino, seen.st_mtime_ns, seen.st_size, seen.st_mode
 
 
 def _first(present: ConnectionProblem | None, new: ConnectionProblem | None) -> ConnectionProblem | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane import metrics
+from controlplane.reconcile.keystores import PROBE_SECONDS
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import KeySpec, KeyUsage
@@ -19,12 +21,22 @@ from plugins.memory.faults import LEAKED_SECRET
 from plugins.sdk import Health, HealthLevel, Latency
 from tests.controlplane.reconcile.world import HSM, World
 from tests.controlplane.store.samples import add_principal
+from tests.hsm import SoftToken, pin_file
+from tests.shim import Shim
 
 
 def condition(world: World, kind: ConditionType, name: str = HSM) -> tuple[ConditionStatus, Reason]:
     found = find_condition(world.store(name).status.conditions, kind)
     assert found is not None
     return found.status, found.reason
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def put_in_place(path: Path, of: str) -> None:
+    Path(of).replace(path)
 
 
 async def remove(world: World, name: str = HSM) -> None:
@@ -94,7 +106,7 @@ async def test_a_store_that_does_not_open_says_why_and_refused_credentials_are_n
     await bare.add_store(**options)
     verdict = await bare.connect()
     assert verdict is not None
-    assert (verdict.reason, verdict.retry, verdict.after) == (reason, retry, None)
+    assert (verdict.reason, verdict.retry, verdict.after) == (reason, retry, None if retry else PROBE_SECONDS)
     assert bare.connections.names() == []
     assert bare.store().status.connection is ConnectionState.FAILED
     assert condition(bare, ConditionType.SYNCED) == (ConditionStatus.FALSE, reason)
@@ -103,6 +115,30 @@ async def test_a_store_that_does_not_open_says_why_and_refused_credentials_are_n
         await bare.change_store(HSM, memory={"device": str(bare.device), "pin": "2", "expectedPin": "2"})
         await bare.connect()
         assert bare.store().status.connection is ConnectionState.CONNECTED
+
+
+async def test_refused_credentials_are_tried_once_until_their_file_is_replaced_or_written_anew(
+    bare: World, tmp_path: Path
+) -> None:
+    token = SoftToken(tmp_path / "hsm")
+    shim = Shim(token)
+    pin = Path(pin_file(tmp_path, "wrong")["fromFile"])
+    options = {**shim.options(), "pin": {"fromFile": str(pin)}, "workers": 1}
+    await bare.add_store(store_type="pkcs11", **options)
+    for _ in range(3):
+        verdict = await bare.connect()
+        assert verdict is not None
+        assert (verdict.reason, verdict.after) == (Reason.CREDENTIALS_REFUSED, PROBE_SECONDS)
+    assert shim.wrong_pins == 1
+    write(pin, "wrong too")
+    for _ in range(3):
+        await bare.connect()
+    assert shim.wrong_pins == 2
+    put_in_place(pin, pin_file(tmp_path)["fromFile"])
+    await bare.connect()
+    assert bare.store().status.connection is ConnectionState.CONNECTED
+    assert shim.wrong_pins == 2
+    shim.close()
 
 
 async def test_an_unknown_type_is_told_and_costs_the_others_nothing(world: World) -> None:

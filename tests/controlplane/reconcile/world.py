@@ -104,6 +104,8 @@ class World:
         spec = DesiredKeyStore(type=store_type)
         if store_type == "memory":
             spec = msgspec.structs.replace(spec, memory={"device": str(self.device), **options})
+        elif store_type == "pkcs11":
+            spec = msgspec.structs.replace(spec, pkcs11=options)
         elif store_type == STANDARD:
             standard = self.connections.prepare(name, store_type, self._standard)
             await self.calls.provision(standard)
