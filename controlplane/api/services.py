@@ -68,33 +68,37 @@ class Services(msgspec.Struct, frozen=True):
         stays declared in both cases, and the reconciler goes on.
         """
         deadline = asyncio.get_running_loop().time() + CREATE_SECONDS
-        seen = 0
-        while True:
-            seen = self.database.read(objects.current_version)
-            key = self.database.read(lambda tx: objects.get(tx, uid))
-            if not isinstance(key, Key):
-                raise NotFound(f"key {uid} was removed while it was being made")
-            if key.status.current is not None or key.spec.origin is Origin.EXTERNAL:
-                return key
-            synced = find_condition(key.status.conditions, ConditionType.SYNCED)
-            if synced is not None and synced.status is ConditionStatus.FALSE and synced.reason is Reason.CREATE_REFUSED:
-                error = KeyStoreFailure(synced.message, reason=synced.reason, custom=key.spec.key_store != STANDARD)
-                error.cause = synced.cause
-                raise error
-            remaining = deadline - asyncio.get_running_loop().time()
-            if remaining <= 0:
-                raise DeadlineExceeded(
-                    f"{key.status.arn} is declared and not made yet; its key store is slow or not reachable"
-                )
-            await self.signal.wait(seen, remaining)
+        with self.signal.watch(uid) as watch:
+            while True:
+                key = self.database.read(lambda tx: objects.get(tx, uid))
+                if not isinstance(key, Key):
+                    raise NotFound(f"key {uid} was removed while it was being made")
+                if key.status.current is not None or key.spec.origin is Origin.EXTERNAL:
+                    return key
+                _check_not_refused(key)
+                remaining = deadline - asyncio.get_running_loop().time()
+                if remaining <= 0:
+                    raise DeadlineExceeded(
+                        f"{key.status.arn} is declared and not made yet; its key store is slow or not reachable"
+                    )
+                await watch.changed(remaining)
 
     async def connection_tried(self, uid: str) -> None:
         """Wait until the reconciler has connected a key store or failed to, :data:`CONNECT_SECONDS` at most."""
         deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
-        while (remaining := deadline - asyncio.get_running_loop().time()) > 0:
-            seen = self.database.read(objects.current_version)
-            store = self.database.read(lambda tx: objects.get(tx, uid))
-            tried = (ConnectionState.CONNECTED, ConnectionState.FAILED)
-            if not isinstance(store, KeyStore) or store.status.connection in tried:
-                return
-            await self.signal.wait(seen, remaining)
+        tried = (ConnectionState.CONNECTED, ConnectionState.FAILED)
+        with self.signal.watch(uid) as watch:
+            while (remaining := deadline - asyncio.get_running_loop().time()) > 0:
+                store = self.database.read(lambda tx: objects.get(tx, uid))
+                if not isinstance(store, KeyStore) or store.status.connection in tried:
+                    return
+                await watch.changed(remaining)
+
+
+def _check_not_refused(key: Key) -> None:
+    """Raise :class:`KeyStoreFailure` if its key store refused to make the key."""
+    synced = find_condition(key.status.conditions, ConditionType.SYNCED)
+    if synced is not None and synced.status is ConditionStatus.FALSE and synced.reason is Reason.CREATE_REFUSED:
+        error = KeyStoreFailure(synced.message, reason=synced.reason, custom=key.spec.key_store != STANDARD)
+        error.cause = synced.cause
+        raise error

@@ -321,12 +321,15 @@ async def _wait(
 
     started = time.monotonic()
     said_at, said_pending = started - _SAY_SECONDS, -1
+    pending_before: int | None = None
     told: set[tuple[str, str, str]] = set()
     pause = _POLL_SECONDS
     async with Client.from_environment(url) as client:
         while True:
             progress = await _progress(client, spec_set, output, started + timeout)
             now = time.monotonic()
+            if pending_before is None:
+                pending_before = progress.pending
             for problem in progress.problems:
                 said = (problem.kind, problem.name, problem.reason + problem.message)
                 if said not in told:
@@ -336,7 +339,7 @@ async def _wait(
             if progress.pending <= paused:
                 return progress, None
             if progress.pending != said_pending or now - said_at >= _SAY_SECONDS:
-                output.note(progress_line(progress, now - started))
+                output.note(progress_line(progress, now - started, pending_before=pending_before))
                 said_at, said_pending = now, progress.pending
             if now - started >= timeout:
                 return progress, _not_synced(progress, timeout)

@@ -7,9 +7,11 @@ observing under that name, never by calling again blindly; token, status and the
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 import structlog
@@ -38,6 +40,10 @@ from controlplane.store.lease import Lease
 from plugins.sdk import Custody, Material, MaterialRef, Outcome, caused_by
 
 log = structlog.get_logger("keystead.reconcile")
+
+CHANGES_AT_ONCE: Final = 16
+"""Creates that one key store is asked for at once: an HSM makes keys one after the other, and whoever waits for its
+worker too long has failed."""
 
 
 class Held(Exception):
@@ -71,6 +77,7 @@ class External:
         self._calls = calls
         self._clock = clock
         self._lease = lease
+        self._creates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(CHANGES_AT_ONCE))
 
     async def resolve(self, key: Key) -> Key:
         """Find out what became of an open attempt, if there is one. The key as it is afterwards."""
@@ -115,7 +122,8 @@ class External:
     async def _make(self, key: Key, name: str, call: Callable[[], Awaitable[Material]]) -> Key:
         attempt = await self._begin(key, Verb.CREATE, name)
         try:
-            made = await call()
+            async with self._creates[key.spec.key_store]:
+                made = await call()
         except KeyStoreOutcomeUnknown as error:
             # The attempt stays open: the next pass observes.
             raise Held(Reason.CREATE_OUTCOME_UNKNOWN, error.message, unknown=True) from None

@@ -39,7 +39,9 @@ from controlplane.store.lease import Lease
 
 log = structlog.get_logger("keystead.reconcile")
 
-WORKERS: Final = 16
+WORKERS: Final = 64
+"""Passes at once. They share commits, so that many passes cost few syncs; what one key store is asked at once bounds
+``external``."""
 LEASE_RETRY_SECONDS: Final = 1.0
 TICK_SECONDS: Final = 1.0
 FEED_WAIT_SECONDS: Final = 30.0

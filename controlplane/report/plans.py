@@ -233,10 +233,23 @@ def _field_lines(field: FieldPlan, width: int, action: Action) -> Iterator[Line]
 # ---- progress --------------------------------------------------------------------------------------------------------
 
 
-def progress_line(progress: Progress, seconds: float) -> Line:
-    """``Reconciling: 7 of 10 ... [10s elapsed]``"""
+RATE_AFTER: Final = 2.0
+"""Seconds until a rate says something."""
+
+
+def progress_line(progress: Progress, seconds: float, *, pending_before: int | None = None) -> Line:
+    """``Reconciling: 7,000 of 10,000 ... [10s elapsed, 700 per second, 4s left]``.
+
+    ``pending_before`` is how many were pending when the ``seconds`` began; without it, or at first, no rate is told.
+    """
     done = progress.total - progress.pending
-    return Line(f"Reconciling: {done:,} of {progress.total:,} ... [{seconds:.0f}s elapsed]", Style.MUTED)
+    told = f"{seconds:.0f}s elapsed"
+    if pending_before is not None and seconds >= RATE_AFTER and pending_before > progress.pending:
+        rate = (pending_before - progress.pending) / seconds
+        told += f", {rate:,.0f} per second" if rate >= 10 else f", {rate:.1f} per second"
+        if progress.pending:
+            told += f", {progress.pending / rate:.0f}s left"
+    return Line(f"Reconciling: {done:,} of {progress.total:,} ... [{told}]", Style.MUTED)
 
 
 def problem_line(problem: ObjectProblem) -> Line:

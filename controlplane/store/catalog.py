@@ -114,7 +114,6 @@ class Catalog:
                 place = self._places.pop(change.uid, None)
                 if place is not None:
                     self._told(self._keys.drop(place))
-                self._aliases.clear()
                 self._grants.drop(change.uid)
             elif change.kind is Kind.KEY_STORE:
                 self._key_stores.pop(change.name, None)
@@ -136,14 +135,25 @@ class Catalog:
     def alias(self, region: str, name: str) -> KeyRecord | None:
         """The key that an alias (without prefix) names."""
         place = self._aliases.get((region, name))
-        if place is None:
-            row = self._database.read(lambda tx: objects.find_alias(tx, region, name))
-            found = self._database.read(lambda tx: objects.get(tx, row.uid)) if row else None
-            if found is None:
+        if place is not None:
+            # What is kept is where it led; the key itself says whether it still does, so that a change of one key
+            # need not drop the aliases of all.
+            record = self.key(*place)
+            if record is not None and name in record.key.spec.aliases:
+                return record
+            self._aliases.drop((region, name))
+        row = self._database.read(lambda tx: objects.find_alias(tx, region, name))
+        if row is None:
+            return None
+        place = self._places.get(row.uid)
+        record = self._keys.get(place) if place is not None else None
+        if record is None:
+            record = self._database.read(lambda tx: self._load(tx, row.uid))
+            if record is None:
                 return None
-            place = (region, cast(Key, found).status.key_id)
-            self._aliases.put((region, name), place)
-        return self.key(*place)
+            self._remember(record, (region, record.key.status.key_id))
+        self._aliases.put((region, name), (region, record.key.status.key_id))
+        return record
 
     def grants(self, uid: str, grantee: str) -> tuple[Grant, ...]:
         """The grants of a key (by uid) to one principal (an ARN)."""
@@ -221,6 +231,11 @@ class Catalog:
     def _load_key(tx: sqlite3.Connection, region: str, key_id: str) -> KeyRecord | None:
         key = objects.get_key(tx, region, key_id)
         return None if key is None else record_of(tx, key)
+
+    @staticmethod
+    def _load(tx: sqlite3.Connection, uid: str) -> KeyRecord | None:
+        found = objects.get(tx, uid)
+        return record_of(tx, found) if isinstance(found, Key) else None
 
 
 def record_of(tx: sqlite3.Connection, key: Key) -> KeyRecord:

@@ -370,5 +370,11 @@ def test_progress_says_how_far_and_why_not() -> None:
     problem = ObjectProblem(kind=Kind.KEY_STORE, name="hsm-a", reason="StoreUnreachable", message="no answer")
     progress = Progress(spec_set="quickstart", total=10, pending=3, problems=(problem,))
     assert report.progress_line(progress, 10.4).text == "Reconciling: 7 of 10 ... [10s elapsed]"
+    assert report.progress_line(progress, 1.0, pending_before=10).text == "Reconciling: 7 of 10 ... [1s elapsed]"
+    text = "Reconciling: 7 of 10 ... [10s elapsed, 0.7 per second, 4s left]"
+    assert report.progress_line(progress, 10.0, pending_before=10).text == text
+    many = msgspec.structs.replace(progress, total=100_000, pending=40_000)
+    text = "Reconciling: 60,000 of 100,000 ... [30s elapsed, 2,000 per second, 20s left]"
+    assert report.progress_line(many, 30.0, pending_before=100_000).text == text
     assert report.problem_line(problem).text == "key store hsm-a: StoreUnreachable: no answer"
     assert report.applied_line(Counts(create=2, blocked=1)).text == "Applied: 2 created."

@@ -64,6 +64,21 @@ async def test_what_does_not_change_is_read_once(database: Database) -> None:
     assert look(catalog, key) is look(catalog, key), "another key's change drops another key"
 
 
+async def test_a_change_of_one_key_keeps_the_aliases_of_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.write(lambda tx: add_key(tx, "k", "a"))
+    other = await database.write(lambda tx: add_key(tx, "other", "b"))
+    catalog = Catalog(database)
+    catalog.refresh()
+    record = catalog.alias(REGION, "a")
+    assert record is not None
+    await database.write(lambda tx: keys.change(tx, other.metadata.uid, NOW, description="changed"))
+    catalog.refresh()
+    monkeypatch.setattr(database, "read", lambda query: pytest.fail("it was looked up again"))
+    assert catalog.alias(REGION, "a") is record
+
+
 async def test_every_write_is_seen_after_it_was_answered(database: Database) -> None:
     key = await database.write(lambda tx: add_key(tx, "k", "a"))
     store = await database.write(lambda tx: add_store(tx, "s"))
@@ -244,3 +259,39 @@ async def test_the_poll_survives_a_database_that_cannot_be_read_for_a_moment(
     signal.start()
     await polled.wait()
     await signal.stop()
+
+
+async def test_who_watches_an_object_is_woken_by_its_changes_and_not_by_those_of_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "POLL_SECONDS", 3600.0)
+    one, two = await database.write(lambda tx: [add_key(tx, "one"), add_key(tx, "two")])
+    signal = ChangeSignal(database)
+    signal.start()
+    with signal.watch(one.metadata.uid) as first, signal.watch(two.metadata.uid) as second:
+        await database.write(lambda tx: keys.change(tx, one.metadata.uid, NOW, description="before it waits"))
+        await first.changed(60)
+        waits = asyncio.ensure_future(second.changed(60))
+        await database.write(lambda tx: keys.change(tx, one.metadata.uid, NOW, description="again"))
+        await first.changed(60)
+        assert not waits.done()
+        await database.write(lambda tx: keys.change(tx, two.metadata.uid, NOW, description="at last"))
+        await waits
+        await first.changed(0.001)
+    assert not signal._watches
+    await signal.stop()
+
+
+async def test_who_watches_an_object_reads_for_itself_when_changes_cannot_be_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await database.write(lambda tx: add_key(tx, "one"))
+    signal = ChangeSignal(database)
+    with signal.watch(key.metadata.uid) as watch:
+
+        def damaged(query: object) -> None:
+            raise module.StoreDamaged("for a moment")
+
+        monkeypatch.setattr(database, "read", damaged)
+        signal._wake()
+        await watch.changed(60)
