@@ -82,7 +82,7 @@ class Runtime:
         self._drift = Drift(database, clock)
         self._follower = Follower(database, calls, signal, options_of)
         self._xks_proxies = XksProxyReconciler(database, clock, listeners)
-        self._due_times = DueTimes(database)
+        self._due_times = DueTimes(database, clock)
         self._generations: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
@@ -238,7 +238,7 @@ class Runtime:
         """Due times are compared with the wall clock each second: no timer survives a clock that jumps."""
         while True:
             try:
-                for uids in self._due_times.fallen_due(self._clock.now()):
+                for uids in self._due_times.fallen_due():
                     for uid in uids:
                         self.queue.add((Kind.KEY, uid))
                     await asyncio.sleep(0)  # a fleet that falls due at once must not hold up requests

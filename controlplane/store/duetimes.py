@@ -20,10 +20,11 @@ def put(tx: sqlite3.Connection, key: Key, before: Key | None = None) -> None:
     moment = next_due(key)
     if before is not None and next_due(before) == moment:
         return
+    uid, version = key.metadata.uid, key.metadata.resource_version
     if moment is None:
-        forget(tx, key.metadata.uid)
+        forget(tx, uid)
     else:
-        tx.execute("REPLACE INTO due_times VALUES (?, ?)", (key.metadata.uid, moment.timestamp()))
+        tx.execute("REPLACE INTO due_times VALUES (?, ?, ?)", (uid, moment.timestamp(), version))
 
 
 def forget(tx: sqlite3.Connection, uid: str) -> None:
@@ -37,3 +38,9 @@ def between(tx: sqlite3.Connection, after: Entry, until: float, limit: int) -> l
         (*after, until, limit),
     )
     return [(row[0], row[1]) for row in rows]
+
+
+def written_overdue(tx: sqlite3.Connection, since_version: int, until: float) -> list[str]:
+    """Uids of entries that were written after a version of the store, for a moment that is past at ``until``."""
+    rows = tx.execute("SELECT uid FROM due_times WHERE version > ? AND at <= ?", (since_version, until))
+    return [row[0] for row in rows]

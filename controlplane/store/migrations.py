@@ -270,7 +270,8 @@ def m015_external_key_askers(db: Database) -> None:
 @MIGRATIONS()
 def m016_due_times(db: Database) -> None:
     """When which key has to be looked at, filled from the keys that are there."""
-    db.conn.execute("CREATE TABLE due_times (uid TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
-    db.conn.execute("CREATE INDEX due_times_at ON due_times (at, uid)")
+    db.conn.execute("CREATE TABLE due_times (uid TEXT PRIMARY KEY, at REAL NOT NULL, version INTEGER NOT NULL)")
+    db.conn.execute("CREATE INDEX due_times_at ON due_times (at, uid, version)")
+    db.conn.execute("CREATE INDEX due_times_version ON due_times (version)")
     for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
         duetimes.put(db.conn, cast(Key, objects.decode(row)))

@@ -159,20 +159,20 @@ async def _sweeps(work: Path, number: int) -> list[Figure]:
     try:
         for _ in range(number // TOGETHER):
             await database.write(lambda tx: _declare(tx, settings.account, clock))
-        first = DueTimes(database)
-        start = [_timed(DueTimes(database), clock) for _ in range(5)]
-        _timed(first, clock)
+        first = DueTimes(database, clock)
+        start = [_timed(DueTimes(database, clock)) for _ in range(5)]
+        _timed(first)
         later = []
         for _ in range(20):
             clock.advance(1)
-            later.append(_timed(first, clock))
+            later.append(_timed(first))
         nothing = figures.median(f"sweep over {number:,} due times, none due", [took for took, _ in later], "ms")
         figures.under(nothing, SWEEP_AIM_MILLISECONDS, f"{SWEEP_AIM_MILLISECONDS:g} ms")
         begun = Figure("  the first after a start", statistics.median(took for took, _ in start), "ms")
         if any(found for _, found in (*start, *later)):
             raise RuntimeError("something was due before its time")
         clock.advance(91 * 86_400)
-        took, found = _timed(first, clock)
+        took, found = _timed(first)
         if found != number:
             raise RuntimeError(f"{found} of {number} keys fell due")
         return [nothing, begun, Figure("  all of them due at once", took, "ms")]
@@ -189,8 +189,8 @@ def _declare(tx: Tx, account: str, clock: Clock) -> None:
         keys.create(tx, desired=desired, account=account, now=clock.now())
 
 
-def _timed(due: DueTimes, clock: Clock) -> tuple[float, int]:
+def _timed(due: DueTimes) -> tuple[float, int]:
     """Milliseconds of one look, and how many keys it found."""
     start = time.perf_counter()
-    found = sum(len(uids) for uids in due.fallen_due(clock.now()))
+    found = sum(len(uids) for uids in due.fallen_due())
     return (time.perf_counter() - start) * 1e3, found

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from controlplane.clock import ManualClock
+from controlplane.domain.schedule import deletion_request
 from controlplane.reconcile import duetimes as module
 from controlplane.reconcile.duetimes import DueTimes
 from controlplane.schema.keys import Management, RotationSpec
+from controlplane.store import objects
 from tests.controlplane.reconcile.world import World
 
 DAY = timedelta(days=1)
@@ -30,12 +33,12 @@ async def world(tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
 class Sweep:
     def __init__(self, world: World) -> None:
         self._world = world
-        self._due = DueTimes(world.database)
+        self._due = DueTimes(world.database, world.clock)
 
     def names(self) -> list[str]:
         """Names of keys that fell due since the last call, in the order in which they did."""
         by_uid = {self._world.key(name).metadata.uid: name for name in ("a", "b", "c") if self._world.find(name)}
-        return [by_uid[uid] for uids in self._due.fallen_due(self._world.clock.now()) for uid in uids]
+        return [by_uid[uid] for uids in self._due.fallen_due() for uid in uids]
 
 
 async def test_keys_are_handed_out_in_their_order_and_once(world: World) -> None:
@@ -86,6 +89,21 @@ async def test_an_entry_that_was_committed_after_its_time_is_found(world: World)
     await world.schedule("a", 7)
     world.clock.advance(7 * DAY + 21 * SECOND)
     assert sweep.names() == ["a"]
+
+
+async def test_an_entry_for_a_moment_long_past_is_found_once(world: World) -> None:
+    """Material that is imported for two days is to be warned of at once: its moment was five days ago."""
+    sweep = Sweep(world)
+    await world.add_key("a")
+    await world.schedule("a", 7)
+    asked = world.clock.now()
+    world.clock.advance(90 * DAY)
+    assert sweep.names() == ["a"]
+    uid = world.key("a").metadata.uid
+    past = msgspec.structs.replace(deletion_request(asked, 7, "me"), due_at=asked)
+    await world.database.write(lambda tx: objects.replace(tx, uid, now=world.clock.now(), deletion=past))
+    assert sweep.names() == ["a"]
+    assert sweep.names() == []
 
 
 async def test_a_due_time_that_moved_counts_and_the_old_one_does_not(world: World) -> None:

@@ -110,7 +110,7 @@ class LifeOfKeys(RuleBasedStateMachine):
 
         self.do(begin())
         self.owner = Owner(self.world)
-        self.due_times = DueTimes(self.world.database)
+        self.due_times = DueTimes(self.world.database, self.clock)
 
     @rule(target=keys, external=st.booleans())
     def create(self, external: bool) -> str:
@@ -217,7 +217,7 @@ class LifeOfKeys(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.do(self.world.restart())
-        self.due_times = DueTimes(self.world.database)
+        self.due_times = DueTimes(self.world.database, self.clock)
 
     @rule(place=st.sampled_from(["copy-a", "copy-b", "database"]))
     def lose_a_place(self, place: str) -> None:
@@ -233,13 +233,13 @@ class LifeOfKeys(RuleBasedStateMachine):
             await self.world.connect()
 
         self.do(lose())
-        self.due_times = DueTimes(self.world.database)
+        self.due_times = DueTimes(self.world.database, self.clock)
 
     # ---- what holds ------------------------------------------------------------------------------------------------
 
     @invariant()
     def nothing_is_early_and_nothing_is_unreadable(self) -> None:
-        due = {uid for uids in self.due_times.fallen_due(self.clock.now()) for uid in uids}
+        due = {uid for uids in self.due_times.fallen_due() for uid in uids}
         for known in self.known.values():
             key = self.world.find(known.name)
             if key is not None and (not known.alone or key.metadata.uid in due):
