@@ -35,6 +35,7 @@ from controlplane.schema.documents import (
 )
 from controlplane.schema.keys import PolicySource
 from controlplane.schema.mistakes import path_text
+from controlplane.schema.references import Look
 
 FORMATS: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 STDIN = Path("-")
@@ -68,20 +69,23 @@ class LoadedSet(msgspec.Struct, frozen=True):
         return [each.source for each in self.located]
 
 
-def load(paths: Sequence[Path], *, stdin: BinaryIO) -> LoadedSet:
-    """The documents of files, of directories (recursively) and, for ``-``, of standard input, in this order."""
+def load(paths: Sequence[Path], *, stdin: BinaryIO, look: Look | None = None) -> LoadedSet:
+    """The documents of files, of directories (recursively) and, for ``-``, of standard input, in this order.
+
+    ``look`` says what references in them stand for.
+    """
     if not paths:
         hint = "name a file, a directory, or `-` for standard input"
         return LoadedSet((), (Problem("no spec file is given", hint=hint),), ())
-    reader = _Reader(stdin)
+    reader = _Reader(stdin, look)
     for path in paths:
         reader.add(path)
     return reader.finish()
 
 
-def load_or_raise(paths: Sequence[Path], *, stdin: BinaryIO) -> LoadedSet:
+def load_or_raise(paths: Sequence[Path], *, stdin: BinaryIO, look: Look | None = None) -> LoadedSet:
     """The same for callers that go on only with a set without problems. Raises :class:`InvalidSpec`."""
-    loaded = load(paths, stdin=stdin)
+    loaded = load(paths, stdin=stdin, look=look)
     if loaded.problems:
         raise InvalidSpec(loaded.problems)
     return loaded
@@ -136,8 +140,9 @@ class _File(msgspec.Struct):
 
 
 class _Reader:
-    def __init__(self, stdin: BinaryIO) -> None:
+    def __init__(self, stdin: BinaryIO, look: Look | None = None) -> None:
         self.stdin = stdin
+        self.look = look
         self.files: list[_File] = []
         self.seen: set[Path] = set()  # real paths: a file that is named twice is read once
         self.directories: dict[Path, int] = {}  # how many files each one seems to hold
@@ -235,7 +240,7 @@ class _Reader:
             line = content.count(b"\n", 0, error.start) + 1
             message = f"this is not UTF-8: byte 0x{content[error.start]:02X} stands at offset {error.start:,}"
             return _File(name=name, problems=[Problem(message, file=name, line=line, hint="save the file as UTF-8")])
-        located, problems = parse(text, file=name, format=format)
+        located, problems = parse(text, file=name, format=format, look=self.look)
         file = _File(name=name, problems=problems)
         file.located = [self._resolved(each, file, beside, root) for each in located]
         return file

@@ -53,7 +53,10 @@ click.rich_click.SHOW_ARGUMENTS = True
 click.rich_click.COMMANDS_BEFORE_OPTIONS = True
 click.rich_click.COMMAND_GROUPS = {
     "keystead": [
-        {"name": "Desired state", "commands": ["validate", "plan", "apply", "drift", "adopt", "forget", "schema"]},
+        {
+            "name": "Desired state",
+            "commands": ["validate", "plan", "apply", "drift", "adopt", "forget", "export", "schema"],
+        },
         {"name": "Objects", "commands": ["get", "describe"]},
         {
             "name": "Keys",
@@ -83,6 +86,13 @@ _targets = click.option(
     multiple=True,
     metavar="KIND/NAME",
     help="Only this object and what it needs, such as Key/payments. May be given several times.",
+)
+_values = click.option(
+    "--values",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="What ${values:PATH} stands for. May be given several times: a later file wins.",
 )
 _paths = click.argument(
     "paths",
@@ -131,13 +141,14 @@ def keystead(context: click.Context) -> None:
 
 @keystead.command()
 @_paths
+@_values
 @options.as_json
-def validate(paths: tuple[Path, ...], as_json: bool) -> int:
+def validate(paths: tuple[Path, ...], values: tuple[Path, ...], as_json: bool) -> int:
     """Check spec files without a server."""
     from controlplane.cli import plan as commands
     from controlplane.cli.output import Output
 
-    return commands.validate(paths, Output(json=as_json))
+    return commands.validate(paths, Output(json=as_json), values=values)
 
 
 @keystead.command()
@@ -147,6 +158,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> int:
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan as JSON to FILE, too.")
 @_take_ownership
 @_targets
+@_values
 @client_options
 def plan(
     *,
@@ -156,6 +168,7 @@ def plan(
     out: Path | None,
     take_ownership: bool,
     targets: tuple[str, ...],
+    values: tuple[Path, ...],
     url: str | None,
     as_json: bool,
 ) -> int:
@@ -164,7 +177,7 @@ def plan(
     from controlplane.cli.output import Output
 
     output = Output(json=as_json)
-    asked = commands.Asked(take_ownership, targets)
+    asked = commands.Asked(take_ownership, targets, values)
     return commands.plan(
         paths, output, url=url, spec_set=spec_set, detailed_exitcode=detailed_exitcode, out=out, asked=asked
     )
@@ -179,6 +192,12 @@ def plan(
 @options.yes
 @_take_ownership
 @_targets
+@_values
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Stay, and apply on every change of the directories, without asking. Ends with Ctrl-C.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait until the objects are as declared.")
 @click.option(
     "--timeout",
@@ -197,6 +216,8 @@ def apply(
     yes: bool,
     take_ownership: bool,
     targets: tuple[str, ...],
+    values: tuple[Path, ...],
+    watch: bool,
     no_wait: bool,
     timeout: float,
     url: str | None,
@@ -206,17 +227,36 @@ def apply(
     from controlplane.cli import plan as commands
     from controlplane.cli.output import Output
 
+    if watch:
+        from controlplane.cli import watching
+
+        if plan_id is not None or not paths:
+            raise click.UsageError("--watch takes directories and no --plan")
+        asked = commands.Asked(take_ownership, targets, values)
+        return watching.watch(paths, Output(json=as_json), url=url, spec_set=spec_set, asked=asked)
     return commands.apply(
         paths,
         Output(json=as_json),
         url=url,
         spec_set=spec_set,
-        asked=commands.Asked(take_ownership, targets),
+        asked=commands.Asked(take_ownership, targets, values),
         plan_id=plan_id,
         yes=yes,
         wait=not no_wait,
         timeout=timeout,
     )
+
+
+@keystead.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--spec-set", metavar="NAME", help="Only this set; default: everything, a directory for each set.")
+@client_options
+def export(directory: Path, spec_set: str | None, url: str | None, as_json: bool) -> int:
+    """Write live state to spec files in a new directory. A plan of them is empty."""
+    from controlplane.cli import exporting
+    from controlplane.cli.output import Output
+
+    return exporting.export(directory, Output(json=as_json), url=url, spec_set=spec_set)
 
 
 @keystead.command()

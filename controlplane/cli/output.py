@@ -55,6 +55,10 @@ class Output:
         if not self.json:
             _write(self._out, lines)
 
+    def flush(self) -> None:
+        """Have everything seen that was said so far: somebody may be following."""
+        self._out.flush()
+
     def text(self, text: str) -> None:
         """A text of our own as it is: a JSON Schema, a completion script."""
         self._out.write(text if text.endswith("\n") else text + "\n")

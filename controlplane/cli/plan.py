@@ -9,6 +9,7 @@ blocked change is not applied, not even in part. When it ends early it says what
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -43,7 +44,9 @@ from controlplane.schema.conditions import Reason
 from controlplane.schema.documents import KeyDocument, KeyStoreDocument
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.plans import Applied, Plan, Progress
+from controlplane.schema.references import Look
 from controlplane.specfiles import LoadedSet, default_spec_set, load, load_or_raise, placed
+from controlplane.values import read as read_values
 
 if TYPE_CHECKING:
     from controlplane.client import Client
@@ -60,6 +63,11 @@ _SLOWEST_POLL_SECONDS: Final = 2.0
 _SAY_SECONDS: Final = 10.0
 
 
+def look_up(values: Sequence[Path]) -> Look:
+    """What references stand for, here and now. Raises :class:`InvalidSpec` for a values file that is none."""
+    return read_values(values, os.environ)
+
+
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
     import asyncio  # 40 ms that validate does without
 
@@ -69,9 +77,9 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
 # ---- validate --------------------------------------------------------------------------------------------------------
 
 
-def validate(paths: Sequence[Path], output: Output) -> int:
+def validate(paths: Sequence[Path], output: Output, *, values: Sequence[Path] = ()) -> int:
     """Everything that can be said without a server. Raises :class:`InvalidSpec` with all problems at once."""
-    loaded = load(paths, stdin=sys.stdin.buffer)
+    loaded = load(paths, stdin=sys.stdin.buffer, look=look_up(values))
     problems = [*loaded.problems, *_misfits(loaded), *_policy_problems(loaded)]
     if problems:
         raise InvalidSpec(problems)
@@ -122,10 +130,11 @@ def _policy_problems(loaded: LoadedSet) -> Iterator[Problem]:
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """How a plan is wanted. ``targets`` are ``Kind/NAME``."""
+    """How a plan is wanted. ``targets`` are ``Kind/NAME``, ``values`` files for references in the spec files."""
 
     take_ownership: bool = False
     targets: tuple[str, ...] = ()
+    values: tuple[Path, ...] = ()
 
 
 # ---- plan ------------------------------------------------------------------------------------------------------------
@@ -142,25 +151,26 @@ def plan(
     asked: Asked | None = None,
 ) -> int:
     """Show what an apply would do. 0, or with ``detailed_exitcode`` 2 if there are changes; 1 if one is blocked."""
-    made = _run(_make_plan(paths, url, spec_set, asked))
+    made = _run(make_plan(paths, url, spec_set, asked))
     if out is not None:
         _save(made, out)
     output.answer(made, [*plan_lines(made), *([] if made.empty or made.counts.blocked else [plan_footer(made)])])
     if made.counts.blocked:
-        output.note(*error_lines(_blocked(made)))
+        output.note(*error_lines(blocked(made)))
         return EXIT_ERROR
     return EXIT_CHANGES if detailed_exitcode and not made.empty else EXIT_OK
 
 
-async def _make_plan(paths: Sequence[Path], url: str | None, spec_set: str | None, asked: Asked | None) -> Plan:
+async def make_plan(paths: Sequence[Path], url: str | None, spec_set: str | None, asked: Asked | None) -> Plan:
+    """A plan of these files. Raises :class:`InvalidSpec` with the place of every mistake, the server's too."""
     from controlplane.client import Client
 
     if spec_set is not None and not re.match(NAME_PATTERN, spec_set):
         raise InvalidInput(f"{spec_set!r} cannot name a spec set; use lower-case letters, digits, '.', '_' and '-'")
-    loaded = load_or_raise(paths, stdin=sys.stdin.buffer)
+    asked = asked or Asked()
+    loaded = load_or_raise(paths, stdin=sys.stdin.buffer, look=look_up(asked.values))
     async with Client.from_environment(url) as client:
         try:
-            asked = asked or Asked()
             return await client.plan(
                 spec_set or default_spec_set(paths),
                 loaded.declared,
@@ -178,7 +188,8 @@ def _save(made: Plan, out: Path) -> None:
         raise InvalidInput(f"the plan cannot be written to {out}: {error.strerror}; nothing was changed") from None
 
 
-def _blocked(made: Plan) -> Blocked:
+def blocked(made: Plan) -> Blocked:
+    """Why a plan cannot be applied."""
     count = made.counts.blocked
     what = "1 change is" if count == 1 else f"{count:,} changes are"
     return Blocked(f"{what} blocked, so nothing of this plan can be applied")
@@ -205,11 +216,11 @@ def apply(
     if plan_id is None and not paths:
         raise InvalidInput("name a spec file or directory, or a plan with --plan ID")
     made = _run(
-        _get_plan(plan_id, _saved(plan_id), url) if plan_id is not None else _make_plan(paths, url, spec_set, asked)
+        _get_plan(plan_id, _saved(plan_id), url) if plan_id is not None else make_plan(paths, url, spec_set, asked)
     )
     output.lines(plan_lines(made))
     if made.counts.blocked:
-        return _finish(output, made, error=_blocked(made))
+        return _finish(output, made, error=blocked(made))
     applied = None
     if not made.empty:
         if not yes and (refusal := _ask(output, url)):

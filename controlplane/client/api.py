@@ -37,7 +37,7 @@ from controlplane.schema.imports import (
 )
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, Kind
-from controlplane.schema.plans import Applied, ObjectPage, Plan, Progress, ServerInfo
+from controlplane.schema.plans import Applied, ExportPage, ObjectPage, Plan, Progress, ServerInfo, SpecSets
 from controlplane.schema.xksproxies import XksConfiguration
 
 COLLECTIONS: Final[Mapping[Kind, str]] = {
@@ -162,6 +162,24 @@ class Client(Connection):
                 return
             if after is not None and page.next <= after:  # or a broken server would keep us here for ever
                 raise UnexpectedAnswer(f"{self.url} sent a page of {COLLECTIONS[kind]} that does not move on")
+            after = page.next
+
+    async def spec_sets(self) -> SpecSets:
+        """The names of all spec sets."""
+        return await self._ask("GET", "/v1/spec-sets", SpecSets)
+
+    async def documents(self, kind: Kind, spec_set: str | None) -> AsyncIterator[dict[str, Any]]:
+        """Live objects of a kind as documents, of a spec set or of those that no set owns, page by page."""
+        after = ""
+        while True:
+            query = {"kind": kind.value, "after": after, **({"specSet": spec_set} if spec_set is not None else {})}
+            page = await self._ask("GET", f"/v1/documents?{urlencode(query)}", ExportPage)
+            for document in page.documents:
+                yield document
+            if page.next is None:
+                return
+            if page.next <= after:
+                raise UnexpectedAnswer(f"{self.url} sent a page of documents that does not move on")
             after = page.next
 
     async def get(self, kind: Kind, name: str) -> AnyObject:

@@ -99,6 +99,20 @@ def leaves_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     return leaves
 
 
+def unflattened(leaves: Leaves) -> dict[str, Any]:
+    """A spec of JSON's types that has these leaves and nothing else: the way back from :func:`leaves_of`."""
+    spec: dict[str, Any] = {}
+    for path, value in leaves.items():
+        name, _, rest = path.partition(".")
+        if not rest:
+            spec[name] = value
+        elif name in _SETS:
+            spec.setdefault(name, []).append(rest)
+        else:
+            spec.setdefault(name, {})[rest] = value
+    return spec
+
+
 def live_leaves(spec: Desired) -> dict[str, Any]:
     """The leaves of a spec that have another value than their default."""
     return leaves_of(msgspec.to_builtins(spec))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from controlplane.errors import InvalidSpec, Problem
-from controlplane.schema import mistakes, reading
+from controlplane.schema import mistakes, reading, references
 from controlplane.schema.base import API_VERSION, Frozen, Name
 from controlplane.schema.keys import DesiredKey, PolicySource
 from controlplane.schema.keystores import OPTION_FIELDS, STANDARD, DesiredKeyStore
@@ -153,20 +153,29 @@ def declare(name: str, spec: Desired) -> Document:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def parse(text: str, *, file: str, format: Format) -> tuple[list[Located], list[Problem]]:
-    """The documents of one file and everything that is wrong in it. Never raises for bad input."""
+def parse(
+    text: str, *, file: str, format: Format, look: references.Look | None = None
+) -> tuple[list[Located], list[Problem]]:
+    """The documents of one file and everything that is wrong in it. Never raises for bad input.
+
+    ``look`` says what references stand for; without it there are none.
+    """
     located: list[Located] = []
     problems: list[Problem] = []
     for raw in reading.read(text, format):
         found: Iterable[Mistake] = raw.mistakes
+        value: object = raw.value
+        referred: dict[Path, str] = {}
+        if not found and look is not None:
+            value, referred, found = references.resolve(value, look)
         if not found:
             try:
-                document = msgspec.convert(raw.value, Document)
+                document = msgspec.convert(value, Document)
             except msgspec.ValidationError as error:
-                found = _diagnose(raw.value, error)
+                found = references.hushed(_diagnose(value, error), referred)
             else:
                 source = Source(file=file, document=raw.number or 1, line=raw.passage.line)
-                located.append(Located(document, source, raw.passage, _spec_of(raw.value)))
+                located.append(Located(document, source, raw.passage, _spec_of(value)))
                 continue
         problems += _problems(found, file, raw.number, raw.passage.line, raw.passage)
     return located, problems

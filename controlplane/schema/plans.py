@@ -197,6 +197,19 @@ class ObjectPage(Frozen, omit_defaults=False):
     next: str | None
 
 
+class ExportPage(Frozen, omit_defaults=False):
+    """A page of documents of one kind by name. ``next`` is the ``after`` of the next page, or None at the end."""
+
+    documents: tuple[dict[str, Any], ...]
+    next: str | None
+
+
+class SpecSets(Frozen, omit_defaults=False):
+    """Every spec set that owns an object or states a field of one."""
+
+    names: tuple[str, ...]
+
+
 class ServerInfo(Frozen, omit_defaults=False):
     """Who answers."""
 

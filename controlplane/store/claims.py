@@ -103,6 +103,12 @@ def of_manager(tx: sqlite3.Connection, manager: str) -> Iterator[tuple[str, str,
     )
 
 
+def spec_sets(tx: sqlite3.Connection) -> set[str]:
+    """Names of the spec sets that state something."""
+    rows = tx.execute("SELECT DISTINCT manager FROM claims WHERE manager LIKE ?", (f"{SET_PREFIX}%",))
+    return {row[0].removeprefix(SET_PREFIX) for row in rows}
+
+
 def managed_uids(tx: sqlite3.Connection, manager: str) -> list[str]:
     """Objects of which the manager states something."""
     return [row[0] for row in tx.execute("SELECT uid FROM claims WHERE manager = ? ORDER BY uid", (manager,))]

@@ -143,6 +143,12 @@ def key_ids(tx: sqlite3.Connection, region: str, after: str, limit: int) -> list
     return [row[0] for row in rows]
 
 
+def spec_sets(tx: sqlite3.Connection) -> set[str]:
+    """Names of the spec sets that own something."""
+    rows = tx.execute("SELECT DISTINCT spec_set FROM objects WHERE spec_set IS NOT NULL")
+    return {row[0] for row in rows}
+
+
 def count(tx: sqlite3.Connection, kind: Kind, *, key_store: str | None = None) -> int:
     """Number of objects of a kind, or of the keys in one key store."""
     if key_store is not None:

@@ -31,6 +31,7 @@ from controlplane.schema.keys import Management
 from controlplane.schema.meta import AnyObject, Kind
 from controlplane.schema.plans import Applied, Plan, Progress
 from controlplane.specfiles import default_spec_set, load_or_raise, placed
+from controlplane.values import read as read_values
 
 APPLY_SECONDS: Final = 300.0
 FIRST_POLL_SECONDS: Final = 0.25
@@ -175,9 +176,9 @@ async def _edit(client: Client, order: Edit) -> AnyObject:
 
 async def _plan(client: Client, order: MakePlan) -> Plan:
     paths = [_path(order.path)]
-    loaded = await asyncio.to_thread(load_or_raise, paths, stdin=io.BytesIO())
+    loaded = await asyncio.to_thread(load_or_raise, paths, stdin=io.BytesIO(), look=read_values((), os.environ))
     try:
-        return await client.plan(order.spec_set or default_spec_set(paths), loaded.documents)
+        return await client.plan(order.spec_set or default_spec_set(paths), loaded.declared)
     except InvalidSpec as error:
         raise InvalidSpec([placed(problem, loaded) for problem in error.problems]) from None
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
 from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.params import Parameter
 
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.documented import DOCUMENT, REFUSALS, Documented, body_of
 from controlplane.api.services import Services
 from controlplane.errors import InvalidInput, InvalidSpec, Problem
-from controlplane.planning import apply, planner
+from controlplane.planning import apply, exporting, planner
 from controlplane.planning.live import Options, Surroundings
 from controlplane.schema.base import NAME_PATTERN, Name
 from controlplane.schema.conditions import ConditionType, find_condition
 from controlplane.schema.documents import Located, decode_documents, received, written_specs
 from controlplane.schema.meta import AnyObject, Kind
-from controlplane.schema.plans import Applied, ObjectProblem, Plan, Progress
+from controlplane.schema.plans import Applied, ExportPage, ObjectProblem, Plan, Progress, SpecSets
 from controlplane.store import objects
 from controlplane.store.database import Tx
 from controlplane.usage import perform
@@ -136,6 +137,38 @@ class PlansController(Controller):
             return await services.database.scan(read)
 
         return await services.usage.on_account(_asked(request, "GetProgress", "keystead:Read"), work)
+
+    @get("/spec-sets", operation_id="ListSpecSets", responses=REFUSALS)
+    async def sets(self, request: ApiRequest, services: Services) -> SpecSets:
+        """The names of all spec sets."""
+
+        async def work() -> SpecSets:
+            return SpecSets(tuple(await services.database.scan(exporting.sets)))
+
+        return await services.usage.on_account(_asked(request, "ListSpecSets", "keystead:Read"), work)
+
+    @get("/documents", operation_id="ExportDocuments", responses=REFUSALS)
+    async def documents(
+        self,
+        request: ApiRequest,
+        services: Services,
+        kind: Kind,
+        spec_set: Annotated[
+            str | None, Parameter(query="specSet", description="Without it: the objects that no set owns.")
+        ] = None,
+        limit: Annotated[int, Parameter(ge=1, le=1000)] = 500,
+        after: str = "",
+    ) -> ExportPage:
+        """Live objects as documents: what the set states of them, with the values that they have now. A plan of all of
+        them in the same set is empty."""
+
+        async def work() -> ExportPage:
+            found, further = await services.database.scan(
+                lambda tx: exporting.page(tx, kind, spec_set, after=after, limit=limit)
+            )
+            return ExportPage(tuple(found), further)
+
+        return await services.usage.on_account(_asked(request, "ExportDocuments", "keystead:Read"), work)
 
 
 def surroundings(services: Services) -> Surroundings:

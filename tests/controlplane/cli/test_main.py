@@ -477,7 +477,7 @@ def test_help_and_version(run: Run) -> None:
 
 
 def test_a_bug_is_told_without_a_traceback_and_without_its_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> int:
+    def broken(*arguments: object, **options: object) -> int:
         raise RuntimeError("hunter2")
 
     monkeypatch.setattr(plan_commands, "validate", broken)
@@ -517,11 +517,10 @@ def test_servers_are_made_and_run_with_what_was_asked_for(run: Run, monkeypatch:
     options = {
         "account": "1" * 12,
         "regions": ("eu-west-1", "eu-west-2"),
-        "root_key": "passphrase",
-        "passphrase_file": Path("p"),
+        "root_key": servers.RootKeyChoice(provider="passphrase", passphrase_file=Path("p")),
         "listen": "127.0.0.1:1",
     }
-    default = {"account": None, "regions": (), "root_key": "file", "passphrase_file": None, "listen": None}
+    default = {"account": None, "regions": (), "root_key": servers.RootKeyChoice(), "listen": None}
     served = [(8470, None, False), (0, Path("d"), False), (Path("d/keystead.toml"), 2, True)]
     assert asked == [*served, (Path("d"), options), (Path("d"), default)]
 
