@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: demo demo-hsm test check bench crash packages format audit-dependencies clean
+.PHONY: demo demo-hsm test check bench soak crash packages format audit-dependencies clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart/demo.py
@@ -25,6 +25,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev packages
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.dev packages
+	KEYSTEAD_SOAK_SECONDS=$${KEYSTEAD_SOAK_SECONDS:-1800} $(BIN)/python -m pytest tests/plugins/test_pkcs11_soak.py
 
 crash: $(VENV)/.dev packages
 	KEYSTEAD_LONG=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 tests/crash

@@ -51,6 +51,8 @@ class Worker(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._frames = wire.Frames()
         self._jobs: deque[Job] = deque()
+        self._unsent: list[bytes] = []
+        self._receiving = False
         self._head_until = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
@@ -114,7 +116,9 @@ class Worker(asyncio.Protocol):
         self._jobs.append(job)
         if len(self._jobs) == 1:
             self._begin_head()
-        self._transport.write(job.octets)
+        self._unsent.append(job.octets)
+        if not self._receiving:
+            self._flush()
 
     def kill(self) -> None:
         """End it now. What it answered already still counts; the rest is handed back."""
@@ -141,12 +145,17 @@ class Worker(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one and does not say so
 
     def data_received(self, data: bytes) -> None:
+        self._receiving = True
         try:
             for fields in self._frames.feed(data):
                 self._received(*fields)
         except (wire.BrokenFrame, TypeError, ValueError, IndexError):
             # A library that overwrote the worker's memory answers anything; nothing of it may be believed.
             self.kill()
+        finally:
+            self._receiving = False
+        if self._unsent:
+            self._flush()
 
     def eof_received(self) -> bool:
         return False
@@ -212,6 +221,12 @@ class Worker(asyncio.Protocol):
             if self._watch is not None:
                 self._watch.cancel()
             self._watch = self._loop.call_at(self._head_until, self._look)
+
+    def _flush(self) -> None:
+        assert self._transport is not None
+        octets = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+        self._unsent.clear()
+        self._transport.write(octets)
 
     def _look(self) -> None:
         """Kill the process if the request at work takes too long; else look again when it would."""
