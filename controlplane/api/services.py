@@ -14,11 +14,11 @@ from controlplane.access.grant_tokens import GrantTokens
 from controlplane.access.key_store_secrets import KeyStoreSecrets
 from controlplane.audit.reading import JournalReader
 from controlplane.clock import Clock
-from controlplane.errors import DeadlineExceeded, KeyStoreFailure, NotFound
+from controlplane.errors import ClusterUnsuitable, DeadlineExceeded, KeyStoreFailure, NotFound
 from controlplane.keystores.calls import Calls
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from controlplane.schema.keys import Origin
-from controlplane.schema.keystores import STANDARD, ConnectionState
+from controlplane.schema.keystores import STANDARD, TOO_FEW_MEMBERS, ConnectionState
 from controlplane.schema.meta import Key, KeyStore, Kind
 from controlplane.settings import Settings
 from controlplane.store import objects
@@ -96,9 +96,13 @@ class Services(msgspec.Struct, frozen=True):
 
 
 def _check_not_refused(key: Key) -> None:
-    """Raise :class:`KeyStoreFailure` if its key store refused to make the key."""
+    """Raise :class:`KeyStoreFailure` if its store refused to make it, :class:`ClusterUnsuitable` if that cannot now."""
     synced = find_condition(key.status.conditions, ConditionType.SYNCED)
-    if synced is not None and synced.status is ConditionStatus.FALSE and synced.reason is Reason.CREATE_REFUSED:
+    if synced is None or synced.status is not ConditionStatus.FALSE:
+        return
+    if synced.cause == TOO_FEW_MEMBERS:
+        raise ClusterUnsuitable(synced.message)
+    if synced.reason is Reason.CREATE_REFUSED:
         error = KeyStoreFailure(synced.message, reason=synced.reason, custom=key.spec.key_store != STANDARD)
         error.cause = synced.cause
         raise error

@@ -31,6 +31,7 @@ from controlplane.errors import (
 from controlplane.keystores.calls import Calls
 from controlplane.schema.conditions import Reason
 from controlplane.schema.keys import KeyStatus, MaterialState, MaterialStatus
+from controlplane.schema.keystores import TOO_FEW_MEMBERS
 from controlplane.schema.meta import Key
 from controlplane.store import attempts, externalkeys, material, objects
 from controlplane.store.attempts import Attempt, Finding, Verb
@@ -129,7 +130,7 @@ class External:
             raise Held(Reason.CREATE_OUTCOME_UNKNOWN, error.message, unknown=True) from None
         except KeysteadError as error:
             await self._end(attempt, Outcome.REFUSED, error.message)
-            raise Held(_create_reason(error), error.message, cause=error.cause) from None
+            raise Held(_create_reason(error), error.message, cause=error.cause or _too_few(error)) from None
         return await self._adopt(key, attempt, made)
 
     async def observe(self, key: Key) -> None:
@@ -259,6 +260,11 @@ class External:
     def _reference(self, key: Key, present: MaterialStatus) -> MaterialRef:
         token = self._database.read(lambda tx: material.get_token(tx, present.name))
         return reference(key, present.name, present.material_id, token)
+
+
+def _too_few(error: KeysteadError) -> str:
+    """The cause if a cluster lacks members to make a key: whoever waits for the key is told at once."""
+    return TOO_FEW_MEMBERS if isinstance(error, KeyStoreFailure) and error.reason == TOO_FEW_MEMBERS else ""
 
 
 def _create_reason(error: KeysteadError) -> Reason:

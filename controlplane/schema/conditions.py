@@ -74,7 +74,7 @@ class Condition(Frozen):
     message: str = ""
     observed_generation: int = 0
     cause: str = ""
-    """What went wrong in an external key store, where the doors have words of their own for it."""
+    """What went wrong in a key store, where the doors have words of their own for it."""
 
 
 def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:

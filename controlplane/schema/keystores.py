@@ -17,6 +17,10 @@ STANDARD = "standard"
 """Name and type of the key store that every server has."""
 
 
+TOO_FEW_MEMBERS = "InsufficientMembers"
+"""A plugin's reason: so few devices of a cluster are active that no key can be made."""
+
+
 class ConnectionState(StrEnum):
     """API reference: ``ConnectionStateType``."""
 

@@ -167,6 +167,7 @@ class Cluster:
         for _, answer in await self._ask(active, lambda member: member.pool.find(label)):
             if isinstance(answer, KeyFacts):
                 return answer
+        active = self._enough()  # the look may have shown that one is gone
         failure: Exception | None = None
         for member in self._in_turn(active):
             try:

@@ -128,10 +128,16 @@ def test_a_cluster_without_its_hsms_has_too_few(clusters: Clusters, server: Serv
     until(kms, store, "DISCONNECTED")
     kms.connect_custom_key_store(CustomKeyStoreId=store)
     until(kms, store, "CONNECTED")
+    make_key(kms, store)
     second.remove()
+    began = time.monotonic()
+    at_once = refusal(make_key, kms=kms, store=store)
+    assert at_once.type == "CloudHsmClusterInvalidConfigurationException", "nobody noticed the loss before"
+    assert "1 of 2 members are active and 2 are needed to make a key" in at_once.message
+    assert time.monotonic() - began < 10, "it does not wait for the member"
 
     def refused() -> bool:
-        """Once the loss was noticed; until then making a key would wait for the member."""
+        """Once the loss was noticed."""
         told = condition(server, store, "Members")
         return bool(told["status"] == "False" and told["reason"] == "MembersInactive")
 

@@ -33,7 +33,7 @@ from controlplane.errors import (
     KeyStoreUnavailable,
 )
 from controlplane.keystores import declared
-from controlplane.schema.keystores import CustomKeyStoreSpec, DesiredKeyStore
+from controlplane.schema.keystores import TOO_FEW_MEMBERS, CustomKeyStoreSpec, DesiredKeyStore
 from controlplane.schema.meta import KeyStore
 from controlplane.store import keystores
 from controlplane.store.database import Tx
@@ -57,7 +57,7 @@ class CloudHsm:
         "UserLoggedIn": _Code.USER_LOGGED_IN,
         "ClusterNotFound": _Code.CLUSTER_NOT_FOUND,
         "ClusterNotActive": _Code.INSUFFICIENT_CLOUDHSM_HSMS,
-        "InsufficientMembers": _Code.INSUFFICIENT_CLOUDHSM_HSMS,
+        TOO_FEW_MEMBERS: _Code.INSUFFICIENT_CLOUDHSM_HSMS,
         "TokenNotFound": _Code.INSUFFICIENT_CLOUDHSM_HSMS,
         "TokenNotPresent": _Code.INSUFFICIENT_CLOUDHSM_HSMS,
         "DeviceRemoved": _Code.NETWORK_ERRORS,
