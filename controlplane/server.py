@@ -31,6 +31,7 @@ from controlplane.access.sealing import Sealer
 from controlplane.api.app import Doors
 from controlplane.api.services import Services
 from controlplane.api.xks.listeners import Listeners
+from controlplane.api.xks.served import Site
 from controlplane.audit.journal import AuditJournal
 from controlplane.audit.reading import JournalReader
 from controlplane.backups import AUDIT_DIRECTORY, DATABASE_FILE
@@ -192,7 +193,8 @@ async def running(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         usage = Usage(database, catalog, audit, clock, grant_tokens, account=settings.account)
         usage.last_uses.start()
         stack.push_async_callback(usage.last_uses.stop)
-        listeners = Listeners(database, catalog, calls, usage, clock, settings.account)
+        site = Site(settings.directory, settings.workers)
+        listeners = Listeners(database, catalog, calls, usage, clock, settings.account, site)
         stack.push_async_callback(listeners.close)
         upkeep = Upkeep(database, safekeeping, clock, look_hours=settings.look_hours)
         runtime = Runtime(

@@ -1,8 +1,9 @@
-"""The connections of a process that does not lead: opened after the leader's, closed with them, status never written.
+"""The connections and XKS proxies of a process that does not lead: after the leader's, and status never written.
 
 Who calls it: ``runtime``, until this process holds the lease. Guarantees: a store is opened only once the leader has
 connected to it as it is declared now, so that wrong credentials are tried by one process and not by all (a device locks
-itself after a few); a store that does not open costs itself only; what is declared as not connected is closed at once.
+itself after a few); a store that does not open costs itself only; what is declared as not connected is closed at once;
+a proxy is served here, too, once the leader serves it as it is declared now, but for one whose port is any free one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import structlog
 from controlplane.errors import KeysteadError
 from controlplane.keystores.calls import Calls
 from controlplane.keystores.connections import Connection
+from controlplane.reconcile.xksproxies import Listeners
 from controlplane.schema.keystores import STANDARD, ConnectionState
-from controlplane.schema.meta import KeyStore, Kind
+from controlplane.schema.meta import KeyStore, Kind, XksProxy
 from controlplane.store import objects
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
@@ -27,6 +29,8 @@ log = structlog.get_logger("keystead.reconcile")
 
 LOOK_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
+PROXY_SECONDS: Final = 30.0
+MOST_PROXIES: Final = 1000
 
 
 class _Tried(msgspec.Struct):
@@ -46,11 +50,15 @@ class Follower:
         calls: Calls,
         signal: ChangeSignal,
         options_of: Callable[[KeyStore], dict[str, Any]],
+        listeners: Listeners,
     ) -> None:
         self._database = database
         self._calls = calls
         self._signal = signal
         self._options_of = options_of
+        self._listeners = listeners
+        self._served: dict[str, tuple[int, float]] = {}
+        """Generation of each proxy, and when it is to be looked at again."""
         self._tried: dict[str, _Tried] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
 
@@ -61,6 +69,7 @@ class Follower:
                 try:
                     seen = self._database.read(objects.current_version)
                     await self._look()
+                    await self._serve()
                     await self._signal.wait(seen, LOOK_SECONDS)
                 except KeysteadError as error:
                     log.warning("following the key stores failed", error=error.message)
@@ -96,6 +105,26 @@ class Follower:
                 task = asyncio.create_task(self._open(store), name=f"follow-{name}")
                 self._opening[name] = task
                 task.add_done_callback(lambda _, name=name: self._opening.pop(name, None))  # type: ignore[misc]
+
+    async def _serve(self) -> None:
+        """Serve every proxy that the leader serves; its secrets and certificates are read anew now and then."""
+        now = asyncio.get_running_loop().time()
+        found = self._database.read(lambda tx: list(objects.page(tx, Kind.XKS_PROXY, limit=MOST_PROXIES)))
+        proxies = {proxy.metadata.uid: proxy for proxy in cast("list[XksProxy]", found)}
+        for uid in [*self._served]:
+            if uid not in proxies:
+                del self._served[uid]
+                await self._listeners.withdraw(uid)
+        for uid, proxy in proxies.items():
+            generation, again_at = self._served.get(uid, (0, 0.0))
+            led = proxy.status.address is not None and proxy.status.observed_generation == proxy.metadata.generation
+            if not led or proxy.spec.listen.port == 0 or (generation == proxy.metadata.generation and now < again_at):
+                continue
+            self._served[uid] = (proxy.metadata.generation, now + PROXY_SECONDS)
+            try:
+                await self._listeners.serve(proxy)
+            except KeysteadError as error:
+                log.warning("an XKS proxy is not served", proxy=proxy.metadata.name, error=error.message, leads=False)
 
     def _as_declared(self, connection: Connection, store: KeyStore) -> bool:
         try:

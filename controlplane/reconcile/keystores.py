@@ -5,6 +5,7 @@ Who calls it: ``runtime``. A store that fails keeps its last observed status and
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -25,11 +26,13 @@ from controlplane.schema.keystores import ConnectionProblem, ConnectionState
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.store import events, keystores, objects
 from controlplane.store.database import Database, Tx
+from controlplane.usage.testkeys import TestKeys
 from plugins.sdk import Capabilities, Health, HealthLevel
 
 log = structlog.get_logger("keystead.reconcile")
 
 PROBE_SECONDS: Final = 30.0
+CLEAR_SECONDS: Final = 5.0
 
 _REASONS: Final = {
     "CredentialsRefused": Reason.CREDENTIALS_REFUSED,
@@ -48,6 +51,7 @@ class KeyStoreReconciler:
         self._clock = clock
         self._options_of = options_of
         self._refused: dict[str, _Refused] = {}
+        self._test_keys = TestKeys(database, calls)
 
     async def reconcile(self, uid: str) -> Verdict | None:
         """One pass. None if there is no such key store (any more)."""
@@ -58,6 +62,7 @@ class KeyStoreReconciler:
             return await self._delete(store)
         if not store.spec.connected:
             self._refused.pop(uid, None)  # whoever connects it again wants it tried
+            await self._clear(store)
             await self._disconnect(store.metadata.name)
             await self._write(store, ConnectionState.DISCONNECTED, Reason.DISCONNECTED, "declared as not connected")
             return Verdict(ConditionStatus.TRUE, Reason.UP_TO_DATE)
@@ -123,6 +128,7 @@ class KeyStoreReconciler:
             message = f"{keys} keys still live in key store {store.metadata.name}: delete them first"
             await self._keep_connected(store)  # its keys leave through it only
             return Verdict(ConditionStatus.FALSE, Reason.DESTROY_FAILED, message, retry=True)
+        await self._clear(store)
         await self._disconnect(store.metadata.name)
 
         def remove(tx: Tx) -> None:
@@ -137,6 +143,17 @@ class KeyStoreReconciler:
 
     async def _tell(self, store: KeyStore, reason: EventReason, message: str) -> None:
         await self._database.write(lambda tx: events.record(tx, store, reason, message, self._clock.now()))
+
+    async def _clear(self, store: KeyStore) -> None:
+        """Leave no test material behind in a store that may not be connected to again."""
+        name = store.metadata.name
+        if self._calls.connections.find(name) is None:
+            return
+        try:
+            async with asyncio.timeout(CLEAR_SECONDS):
+                await self._test_keys.remove(name, store.metadata.uid)
+        except (KeysteadError, TimeoutError) as error:
+            log.warning("the test material of a key store was left behind", store=name, error=type(error).__name__)
 
     async def _disconnect(self, name: str) -> None:
         connection: Connection | None = self._calls.connections.take(name)

@@ -80,7 +80,7 @@ class Runtime:
         self._key_stores = KeyStoreReconciler(database, calls, clock, options_of)
         self._principals = PrincipalReconciler(database, clock)
         self._drift = Drift(database, clock)
-        self._follower = Follower(database, calls, signal, options_of)
+        self._follower = Follower(database, calls, signal, options_of, listeners)
         self._xks_proxies = XksProxyReconciler(database, clock, listeners)
         self._due_times = DueTimes(database, clock)
         self._generations: dict[str, int] = {}

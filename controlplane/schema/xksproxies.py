@@ -55,7 +55,9 @@ class XksClients(Frozen):
 
 
 class XksTls(Frozen):
-    """Paths of the certificate chain and its private key in PEM, on the server."""
+    """Paths of the certificate chain and its private key in PEM, on the server; relative ones are below its data
+    directory, as all files that a declaration names.
+    """
 
     certificate: Annotated[str, msgspec.Meta(min_length=1)]
     key: Annotated[str, msgspec.Meta(min_length=1)]

@@ -1,4 +1,4 @@
-"""Facts about this server that outlive it: its id, its account. Written once."""
+"""Facts about this server that outlive it: its id, its account. Written once, or forgotten."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def put_once(tx: sqlite3.Connection, name: str, value: str) -> str:
     held = get(tx, name)
     assert held is not None
     return held
+
+
+def forget(tx: sqlite3.Connection, name: str) -> None:
+    """It is no fact any more."""
+    tx.execute("DELETE FROM facts WHERE name = ?", (name,))

@@ -1,8 +1,8 @@
 """A material of its own in each key store, with which health checks really encrypt and decrypt.
 
-Who calls it: the XKS proxy's health, so that no check shows up as use of somebody's key. Guarantees: at most one test
-material per key store over all processes and restarts: its name is recorded before it is made, and making it is
-idempotent on the name.
+Who calls it: the XKS proxy's health, so that no check shows up as use of somebody's key; the reconciler, before it
+disconnects a key store, so that no device keeps a test material for ever. Guarantees: at most one test material per key
+store over all processes and restarts: its name is recorded before it is made, and making it is idempotent on the name.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from controlplane.store.database import Database, Tx
 from plugins.sdk import KeySpec, MaterialRef
 
 _SUBJECT: Final = "keystead:system:health"
+_FACT: Final = "health-material:{}"
 
 
 class TestKeys:
@@ -32,8 +33,32 @@ class TestKeys:
 
     async def check(self, store: str, uid: str, *, seconds: float) -> float:
         """Encrypt and decrypt in the key store; how long both took, in seconds. Raises what is wrong with it."""
+        held = self._refs.get(uid)
+        if held is not None:
+            try:
+                return await self._check(store, uid, held, seconds)
+            except KeyStoreFailure as error:
+                if error.reason != "MaterialNotFound":
+                    raise
+                # Another process disconnected the store and took the material along.
+        return await self._check(store, uid, await self._ready(store, uid), seconds)
+
+    async def remove(self, store: str, uid: str) -> None:
+        """Destroy the test material of a key store that is open, if there is one. Raises what keeps it from that."""
+        fact = _FACT.format(uid)
+        material_id = self._database.read(lambda tx: facts.get(tx, fact))
+        if material_id is None:
+            return
+        await self._calls.destroy(store, self._reference(uid, material_id))
+
+        def forget(tx: Tx) -> None:
+            facts.forget(tx, fact)
+            material.delete_token(tx, _name(material_id))
+
+        await self._database.write(forget)
+
+    async def _check(self, store: str, uid: str, ref: MaterialRef, seconds: float) -> float:
         loop = asyncio.get_running_loop()
-        ref = self._refs.get(uid) or await self._ready(store, uid)
         began = loop.time()
         message = secrets.token_bytes(32)
         try:
@@ -52,19 +77,26 @@ class TestKeys:
         return loop.time() - began
 
     async def _ready(self, store: str, uid: str) -> MaterialRef:
-        fact = f"health-material:{uid}"
+        fact = _FACT.format(uid)
         proposed = secrets.token_hex(32)
         material_id = await self._database.write(lambda tx: facts.put_once(tx, fact, proposed))
-        name = f"{_SUBJECT}:{material_id}"
-        token = self._database.read(lambda tx: material.get_token(tx, name))
-        ref = MaterialRef(name, f"{_SUBJECT}:{uid}", material_id, KeySpec.SYMMETRIC_DEFAULT, token)
-        if token is None:
+        ref, name = self._reference(uid, material_id), _name(material_id)
+        if ref.token is None:
             made = await self._calls.create(store, ref)
             if made.token is not None:
                 token = await self._database.write(lambda tx: _keep(tx, name, made.token))
                 ref = MaterialRef(name, ref.key_arn, material_id, ref.key_spec, token)
         self._refs[uid] = ref
         return ref
+
+    def _reference(self, uid: str, material_id: str) -> MaterialRef:
+        name = _name(material_id)
+        token = self._database.read(lambda tx: material.get_token(tx, name))
+        return MaterialRef(name, f"{_SUBJECT}:{uid}", material_id, KeySpec.SYMMETRIC_DEFAULT, token)
+
+
+def _name(material_id: str) -> str:
+    return f"{_SUBJECT}:{material_id}"
 
 
 def _keep(tx: Tx, name: str, token: bytes | None) -> bytes:

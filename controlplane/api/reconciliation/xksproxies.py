@@ -56,7 +56,7 @@ class XksProxiesController(Controller):
                 found = declared[-1]
             if found is None:
                 raise NotFound(f"XksProxy {name} has no access key {access_key_id}")
-            secret = read_secret(found).expose().decode("ascii")
+            secret = read_secret(found, services.settings.directory).expose().decode("ascii")
             return XksConfiguration(proxy.spec.uri_path, XksAuthenticationCredential(found.access_key_id, secret))
 
         asked = perform.Request(request.user, "GetXksConfiguration", action="keystead:GetXksConfiguration")

@@ -1,6 +1,7 @@
 """The ports of the XKS proxies: opened, kept as declared, and closed.
 
-Who calls it: the reconciler of kind XksProxy, through the protocol it declares; the composition root closes.
+Who calls it: the reconciler of kind XksProxy, through the protocol it declares, in each process of the server; the
+composition root closes.
 Guarantees: proxies that share an address share one port and one TLS set-up, told apart by their path prefix; what
 cannot be served leaves the others untouched; no request body beyond ``MAX_BODY`` is held in memory; when more requests
 are under way than can be answered in time, further ones are told so at once (ThrottlingException) instead of being left
@@ -21,7 +22,7 @@ from controlplane.api.wire import Answer
 from controlplane.api.xks import tls
 from controlplane.api.xks.door import XksDoor
 from controlplane.api.xks.health import Health
-from controlplane.api.xks.served import Served
+from controlplane.api.xks.served import Served, Site
 from controlplane.api.xks.wire import MAX_BODY
 from controlplane.clock import Clock
 from controlplane.errors import Conflict, InvalidInput, LimitExceeded, Unsupported
@@ -50,12 +51,13 @@ class Listeners:
     """All ports of this process."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, calls: Calls, usage: Usage, clock: Clock, account: str
+        self, database: Database, catalog: Catalog, calls: Calls, usage: Usage, clock: Clock, account: str, site: Site
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._clock = clock
         self._account = account
+        self._site = site
         self._health = Health(catalog, TestKeys(database, calls))
         self._door = XksDoor(catalog, calls, usage, self._health)
         self._ports: dict[tuple[str, int, str], _Port] = {}
@@ -104,6 +106,7 @@ class Listeners:
     async def _placed(self, proxy: XksProxy) -> _Port:
         """The port of a proxy, with the proxy on it."""
         spec, uid = proxy.spec, proxy.metadata.uid
+        files = tls.below(spec.tls, self._site.directory)
         place = (spec.listen.host, spec.listen.port, uid if spec.listen.port == 0 else "")
         for elsewhere, port in list(self._ports.items()):
             moved = elsewhere != place or port.holder(spec.path_prefix) not in (None, uid)
@@ -112,15 +115,15 @@ class Listeners:
                 await port.close()
         held = self._ports.get(place)
         if held is None:
-            port = await self._opened(proxy, place, tls.load(spec.tls))
-        elif held.tls == spec.tls:
+            port = await self._opened(proxy, place, files, tls.load(files))
+        elif held.tls == files:
             port = held
         elif held.only(uid):
             # Whom the port lets in has changed: connections that were let in before end with it.
-            loaded = tls.load(spec.tls)
+            loaded = tls.load(files)
             del self._ports[place]
             await held.close()
-            port = await self._opened(proxy, place, loaded)
+            port = await self._opened(proxy, place, files, loaded)
             port.routes.update(held.routes)
         else:
             raise Conflict(
@@ -130,13 +133,13 @@ class Listeners:
         holder = port.holder(spec.path_prefix)
         if holder not in (None, uid):
             raise Conflict(f"another XksProxy has the path {spec.uri_path} at {spec.listen.host}:{spec.listen.port}")
-        port.put(proxy, lambda: Served(self._database, self._catalog, self._clock, self._account, proxy))
+        port.put(proxy, lambda: Served(self._database, self._catalog, self._clock, self._account, self._site, proxy))
         return port
 
-    async def _opened(self, proxy: XksProxy, place: tuple[str, int, str], loaded: tls.Loaded) -> _Port:
+    async def _opened(self, proxy: XksProxy, place: tuple[str, int, str], files: XksTls, loaded: tls.Loaded) -> _Port:
         listen = proxy.spec.listen
-        port = _Port(self._door, proxy.spec.tls, loaded)
-        await port.open(listen.host, listen.port)
+        port = _Port(self._door, files, loaded)
+        await port.open(listen.host, listen.port, shared=self._site.processes > 1)
         self._ports[place] = port
         log.info("an XKS listener is open", address=port.address)
         return port
@@ -172,8 +175,8 @@ class _Port:
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
-    async def open(self, host: str, port: int) -> None:
-        listener = _listen(host, port)
+    async def open(self, host: str, port: int, *, shared: bool) -> None:
+        listener = _listen(host, port, shared=shared)
         bound = listener.getsockname()
         self.address = f"[{bound[0]}]:{bound[1]}" if listener.family is socket.AF_INET6 else f"{bound[0]}:{bound[1]}"
         config = uvicorn.Config(
@@ -286,7 +289,8 @@ async def _send(send: Any, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """``shared``: each process of this server listens on the port, and the kernel spreads connections over them."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
@@ -297,6 +301,8 @@ def _listen(host: str, port: int) -> socket.socket:
     with contextlib.ExitStack() as undo:
         undo.callback(listener.close)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             listener.bind(address)
             listener.listen(BACKLOG)

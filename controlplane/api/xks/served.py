@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, cast
+
+import msgspec
 
 from controlplane.access.caller import Caller, CallerType, Identity
 from controlplane.access.sigv4 import Credential, Verified, Verifier
@@ -18,7 +21,7 @@ from controlplane.domain.xks import Rules
 from controlplane.errors import InvalidInput, LimitExceeded, NotFound
 from controlplane.schema.meta import Key, Kind, XksProxy
 from controlplane.schema.principals import PrincipalType
-from controlplane.schema.xksproxies import XksCredential, XksUsage
+from controlplane.schema.xksproxies import XksCredential, XksQuota, XksUsage
 from controlplane.store import objects
 from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.store.database import Database
@@ -34,11 +37,16 @@ PERMISSIONS: Final = (
 _SECRET: Final = re.compile(rb"[A-Za-z0-9/+=]{43,64}")
 
 
-def read_secret(credential: XksCredential) -> SecretBytes:
-    """The secret of a credential. Raises :class:`InvalidInput` if it is not one; the message does not show it."""
-    what = f"secret of access key {credential.access_key_id}"
+def read_secret(credential: XksCredential, base: Path) -> SecretBytes:
+    """The secret of a credential; a relative ``fromFile`` is below ``base``.
+
+    Raises :class:`InvalidInput` if it is not one; the message does not show it.
+    """
+    what, source = f"secret of access key {credential.access_key_id}", credential.secret
+    if source.from_file is not None:
+        source = msgspec.structs.replace(source, from_file=str(base / source.from_file))
     try:
-        secret = credential.secret.read(what)
+        secret = source.read(what)
     except KeyStoreError as error:
         raise InvalidInput(error.message) from None
     if _SECRET.fullmatch(secret.expose()) is None:
@@ -46,13 +54,23 @@ def read_secret(credential: XksCredential) -> SecretBytes:
     return secret
 
 
+class Site(msgspec.Struct, frozen=True):
+    """Where proxies are served: by how many processes, and the data directory, which relative file names are below."""
+
+    directory: Path
+    processes: int = 1
+
+
 class Served:
     """The proxy behind one path prefix."""
 
-    def __init__(self, database: Database, catalog: Catalog, clock: Clock, account: str, proxy: XksProxy) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, clock: Clock, account: str, site: Site, proxy: XksProxy
+    ) -> None:
         self._database = database
         self._catalog = catalog
         self._account = account
+        self._site = site
         self._verifier = Verifier(clock, self._credential, services=frozenset({SERVICE}))
         self._credentials: dict[str, Credential] = {}
         self._places: dict[str, tuple[str, str]] = {}
@@ -66,8 +84,7 @@ class Served:
         """Be what this generation of the document says."""
         spec = proxy.spec
         if self._quota is None or spec.quota != self.proxy.spec.quota:
-            burst = None if spec.quota is None else spec.quota.burst or spec.quota.requests_per_second
-            self._quota = Quota(spec.quota.requests_per_second, burst) if spec.quota and burst else None
+            self._quota = None if spec.quota is None else _quota(spec.quota, self._site.processes)
         self.proxy = proxy
         self.name = proxy.metadata.name
         self.principal = principal_arn(self._account, PrincipalType.ROLE, f"xks-proxy/{self.name}")
@@ -89,7 +106,7 @@ class Served:
         self.problems = []
         for declared in self.proxy.spec.credentials:
             try:
-                secret = read_secret(declared)
+                secret = read_secret(declared, self._site.directory)
             except InvalidInput as error:
                 self.problems.append(error.message)
                 continue
@@ -108,7 +125,7 @@ class Served:
     def count(self, now: float) -> None:
         """One request more. Raises :class:`LimitExceeded` beyond the quota; ``now`` is monotonic, in seconds."""
         if self._quota is not None and not self._quota.take(now):
-            raise LimitExceeded(f"The path prefix has a quota of {self._quota.rate} requests per second.")
+            raise LimitExceeded("The path prefix is over its quota of requests per second.")
 
     def key(self, external_key_id: str) -> tuple[KeyRecord, tuple[XksUsage, ...]]:
         """The key behind an external key id, and what it is exposed for. Raises :class:`NotFound`."""
@@ -146,13 +163,19 @@ class Served:
         return self._credentials.get(access_key_id)
 
 
+def _quota(declared: XksQuota, processes: int) -> Quota:
+    """This process's part: together they let through what is declared, wherever connections end up."""
+    burst = declared.burst or declared.requests_per_second
+    return Quota(declared.requests_per_second / processes, max(burst / processes, 1.0))
+
+
 class Quota:
     """A token bucket."""
 
-    def __init__(self, rate: int, burst: int) -> None:
+    def __init__(self, rate: float, burst: float) -> None:
         self.rate = rate
-        self._burst = float(burst)
-        self._tokens = float(burst)
+        self._burst = burst
+        self._tokens = burst
         self._at: float | None = None
 
     def take(self, now: float) -> bool:

@@ -85,6 +85,14 @@ def load(tls: XksTls) -> Loaded:
     return Loaded(context, subject_name, chain[0].not_valid_after_utc, stamp)
 
 
+def below(tls: XksTls, base: Path) -> XksTls:
+    """The same with relative file names below ``base``."""
+    clients = tls.clients
+    if clients is not None:
+        clients = msgspec.structs.replace(clients, authority=str(base / clients.authority))
+    return XksTls(certificate=str(base / tls.certificate), key=str(base / tls.key), clients=clients)
+
+
 def stamp_of(tls: XksTls) -> tuple[tuple[int, int, int], ...]:
     """Changes when one of the files does. Raises :class:`InvalidInput` for one that is not there."""
     names = [tls.certificate, tls.key, *((tls.clients.authority,) if tls.clients else ())]

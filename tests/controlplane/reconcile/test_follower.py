@@ -12,6 +12,8 @@ import pytest
 from controlplane.clock import ManualClock
 from controlplane.errors import KeyStoreUnavailable
 from controlplane.reconcile.follower import Follower
+from controlplane.schema.meta import XksProxy
+from controlplane.schema.xksproxies import XksServing
 from controlplane.store.changes import ChangeSignal
 from plugins.memory import MemoryKeyStore
 from plugins.sdk import Algorithm, KeySpec, MaterialRef
@@ -26,6 +28,16 @@ async def until(condition: Callable[[], Any], what: str) -> None:
     assert condition(), what
 
 
+class Proxies:
+    """Where nothing is served."""
+
+    async def serve(self, proxy: XksProxy) -> XksServing:
+        raise AssertionError(proxy)
+
+    async def withdraw(self, uid: str) -> None:
+        raise AssertionError(uid)
+
+
 @pytest.fixture
 async def second(bare: World, tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
     """Another process on the same disk, following."""
@@ -33,7 +45,7 @@ async def second(bare: World, tmp_path: Path, clock: ManualClock) -> AsyncIterat
     await second.start(lease=False)
     signal = ChangeSignal(second.database)
     signal.start()
-    follower = Follower(second.database, second.calls, signal, second.options_of)
+    follower = Follower(second.database, second.calls, signal, second.options_of, Proxies())
     task = asyncio.create_task(follower.run())
     yield second
     task.cancel()

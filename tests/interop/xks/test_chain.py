@@ -12,6 +12,7 @@ from tests.controlplane.api.xks.test_specification import audit
 from tests.harness import document, eventually, refusal
 from tests.interop.xks.conftest import Chain
 from tests.xksclient import b64
+from tests.xksproxied import ACCESS_KEY_ID, SECRET
 
 CONTEXT = {"purpose": "test", "ä": "\u2028" * 500}
 
@@ -135,6 +136,18 @@ def test_an_external_key_that_is_not_fit_makes_no_key(chain: Chain) -> None:
         )
         assert key["status"].get("materials", []) == []
         assert "CreateRefused" in json.dumps(key["status"]["conditions"])
+
+
+def test_files_of_a_key_store_may_be_named_relative_to_the_data_directory(chain: Chain) -> None:
+    below = chain.kms.directory / "xks"
+    below.mkdir()
+    (below / "ca.pem").write_bytes(chain.authority.read_bytes())
+    credential = {"accessKeyId": ACCESS_KEY_ID, "secret": {"fromFile": "xks/secret"}}
+    (below / "secret").write_text(SECRET)
+    (below / "secret").chmod(0o600)
+    chain.declare(authority="xks/ca.pem", credential=credential)
+    key_id = chain.add_key()
+    assert chain.kms.kms().encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
 
 
 def test_one_external_key_is_for_one_key_in_a_store(chain: Chain) -> None:

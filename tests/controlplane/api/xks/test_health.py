@@ -135,5 +135,20 @@ async def test_one_test_key_in_each_store_over_restarts(world: World, catalog: C
 async def test_a_test_key_that_somebody_removed_is_made_again(world: World, health: Health) -> None:
     await look(health)
     world.device.unlink()
-    assert (await health.renew([HSM]))[0].manager.health is XksHealth.UNAVAILABLE
     assert (await health.renew([HSM]))[0].manager.health is XksHealth.ACTIVE
+
+
+async def test_a_store_that_is_disconnected_keeps_no_test_material_and_gets_one_with_the_next_connection(
+    world: World, health: Health, watch: Watch
+) -> None:
+    before = world.in_device()
+    assert (await look(health)).manager.health is XksHealth.ACTIVE
+    assert len(world.in_device() - before) == 1
+    await world.change_store(HSM, connected=False)
+    await world.connect()
+    assert world.in_device() == before
+    await world.change_store(HSM, connected=True)
+    await world.connect()
+    (checked,) = await health.renew([HSM])
+    assert checked.manager.health is XksHealth.ACTIVE
+    assert len(world.in_device() - before) == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trustme
@@ -300,6 +302,21 @@ def test_a_renewed_certificate_is_taken_without_a_restart(proxied: Proxied) -> N
     proxied.put()
     assert serial() != before
     assert proxied.port == port
+
+
+def test_relative_file_names_are_below_the_data_directory(proxied: Proxied) -> None:
+    """Wherever the server was started: its working directory is nobody's business."""
+    below = proxied.server.directory / "xks"
+    shutil.copytree(proxied.files.directory, below)
+    tls = {name: f"xks/{Path(path).name}" for name, path in proxied.files.tls.items()}
+    credentials = [{"accessKeyId": ACCESS_KEY_ID, "secret": {"fromFile": "xks/secret"}}]
+    proxied.declare(tls=tls, credentials=credentials)
+    assert proxied.condition("Synced")["status"] == "True"
+    assert proxied.client().encrypt("payments").status == 200
+    told = proxied.server.ok("GET", "/v1/xksproxies/bank/configuration")
+    assert told["XksProxyAuthenticationCredential"]["RawSecretAccessKey"] == SECRET
+    proxied.declare(tls={**tls, "certificate": "proxy.crt"}, credentials=credentials)
+    assert str(proxied.server.directory / "proxy.crt") in proxied.condition("Synced")["message"]
 
 
 def test_a_certificate_that_went_bad_leaves_the_old_one_in_use_and_is_told(proxied: Proxied) -> None:
