@@ -119,6 +119,18 @@ async def test_a_store_that_was_disconnected_is_unavailable_at_once(
     assert (await look(health)).manager.health is XksHealth.ACTIVE
 
 
+async def test_a_store_that_connects_after_it_was_looked_at_is_looked_at_anew(
+    world: World, catalog: Catalog, health: Health
+) -> None:
+    await world.add_store("late")
+    catalog.refresh()
+    checked = await look(health, "late")
+    assert (checked.manager.health, checked.declared_off) == (XksHealth.UNAVAILABLE, False)
+    await world.connect("late")
+    catalog.refresh()
+    assert (await look(health, "late")).manager.health is XksHealth.ACTIVE
+
+
 async def test_a_store_that_is_not_there_is_unavailable(health: Health) -> None:
     assert (await look(health, "none")).manager.health is XksHealth.UNAVAILABLE
 
