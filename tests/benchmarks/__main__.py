@@ -26,6 +26,7 @@ from tests.benchmarks import (
     reconcile,
     steps,
     validate,
+    xks,
 )
 from tests.benchmarks.figures import Figure
 
@@ -40,6 +41,7 @@ NAMES = (
     "fleet",
     "reconcile",
     "life",
+    "xks",
 )
 
 
@@ -68,6 +70,7 @@ def main() -> int:
         "fleet": partial(fleet.run, keys=keys),
         "reconcile": partial(reconcile.run, keys=keys),
         "life": partial(life.run, quick=asked.quick),
+        "xks": partial(xks.run, quick=asked.quick),
     }
     sections: list[tuple[str, list[Figure]]] = []
     failed = False

@@ -10,7 +10,6 @@ detail.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ import structlog
 
 from controlplane import __version__
 from controlplane.access.caller import Caller
+from controlplane.api import ids
 from controlplane.api.wire import Answer
 from controlplane.api.xks import metrics, wire
 from controlplane.api.xks.errors import InvalidUriPath, Refusal, refusal_of
@@ -98,7 +98,7 @@ class XksDoor:
         """One request. ``find`` answers the proxy behind a path prefix. Never raises but for cancellation."""
         if raw_path == PING and method in ("GET", "HEAD"):
             return _answer(200, b'{"status":"ok"}', "")
-        request_id = str(uuid.uuid4())
+        request_id = ids.request_id()
         began = perf_counter()
         name, what, caller = "", "unknown", None
         try:
@@ -147,7 +147,7 @@ class XksDoor:
 
     def refuse(self, error: KeysteadError) -> Answer:
         """The answer to a request that is not even looked at: too large, or too many at once."""
-        request_id = str(uuid.uuid4())
+        request_id = ids.request_id()
         refusal = refusal_of(error, request_id)
         metrics.observe("", "unknown", refusal.name, 0.0)
         return _answer(refusal.status, refusal.body(), request_id)

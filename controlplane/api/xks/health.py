@@ -38,6 +38,8 @@ class Checked(msgspec.Struct, frozen=True):
     manager: XksKeyManager
     at: float
     late: bool = False
+    connected: bool = True
+    """Whether the store was. It is looked at anew once that changes."""
     declared_off: bool = False
     """It is unavailable because it is declared so."""
 
@@ -76,16 +78,15 @@ class Health:
         """Whether the store was connected or disconnected since: that counts at once."""
         store = self._catalog.key_store(name)
         connected = store is not None and store.status.connection is ConnectionState.CONNECTED
-        return connected is (known.manager.health is XksHealth.UNAVAILABLE) and connected is known.declared_off
+        return connected is not known.connected
 
     async def _look(self, name: str, seconds: float) -> Checked:
         began = self._now()
         store = self._catalog.key_store(name)
         if store is None or store.status.connection is not ConnectionState.CONNECTED:
             off = store is not None and not store.spec.connected
-            return Checked(
-                _manager(store, name, XksHealth.UNAVAILABLE, "it is not connected"), self._now(), declared_off=off
-            )
+            manager = _manager(store, name, XksHealth.UNAVAILABLE, "it is not connected")
+            return Checked(manager, self._now(), connected=False, declared_off=off)
         try:
             async with asyncio.timeout(seconds):  # making the test key, the first time, may take longer than that
                 took = await self._test_keys.check(name, store.metadata.uid, seconds=seconds)
