@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable
 from functools import cache
+from typing import Final
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ from plugins.sdk import (
     WrappingKey,
     WrappingSpec,
 )
-from plugins.sdk.conformance.choosing import cheap, needs_import_of, needs_imports
+from plugins.sdk.conformance.choosing import cheap, needs_import_of, needs_imports, needs_spec
 from plugins.sdk.conformance.harness import Harness, use_once
 from plugins.sdk.conformance.secrecy import spellings
 from plugins.sdk.conformance.state import MemoryState
@@ -56,6 +57,22 @@ _PQ = {
     KeySpec.ML_KEM_768: mlkem.MLKEM768PrivateKey,
     KeySpec.ML_KEM_1024: mlkem.MLKEM1024PrivateKey,
 }
+
+
+_RFC_8032_TEST_2: Final = (
+    "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+    "72",
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+    "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+)
+"""RFC 8032, section 7.1: secret key, message, signature."""
+_RFC_5903_SECTION_8_1: Final = (
+    "c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433",
+    "d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63",
+    "56fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab",
+    "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de",
+)
+"""RFC 5903: the initiator's private key, the responder's public key (x, y), the shared secret."""
 
 
 @cache
@@ -199,6 +216,27 @@ class ImportConformance(Harness):
         algorithm = self.algorithms(import_signing_spec, KeyUsage.SIGN_VERIFY)[0]
         signature = await plugin.sign(ref, algorithm, MessageType.RAW, MESSAGE)
         await plugin.verify(ref, algorithm, MessageType.RAW, MESSAGE, signature)
+
+    @needs_import_of(KeySpec.ECC_NIST_EDWARDS25519)
+    async def test_ed25519_signs_as_rfc_8032_prints_it(self, plugin: KeyStorePlugin) -> None:
+        secret, message, signature = (bytes.fromhex(octets) for octets in _RFC_8032_TEST_2)
+        material = pkcs8(ed25519.Ed25519PrivateKey.from_private_bytes(secret))  # type: ignore[arg-type]
+        target = self.target(KeySpec.ECC_NIST_EDWARDS25519)
+        ref = self.ref(target, await self.imported(plugin, target, material))
+        assert await plugin.sign(ref, Algorithm.ED25519_SHA_512, MessageType.RAW, message) == signature
+        await plugin.verify(ref, Algorithm.ED25519_SHA_512, MessageType.RAW, message, signature)
+
+    @needs_import_of(KeySpec.ECC_NIST_P256)
+    @needs_spec(KeySpec.ECC_NIST_P256, KeyUsage.KEY_AGREEMENT)
+    async def test_two_parties_agree_as_rfc_5903_prints_it(self, plugin: KeyStorePlugin) -> None:
+        private, x, y, shared = (int(octets, 16) for octets in _RFC_5903_SECTION_8_1)
+        curve = ec.SECP256R1()
+        peer = ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
+        target = self.target(KeySpec.ECC_NIST_P256)
+        material = pkcs8(ec.derive_private_key(private, curve))  # type: ignore[arg-type]
+        ref = self.ref(target, await self.imported(plugin, target, material))
+        secret = await plugin.agree(ref, _spki(peer))  # type: ignore[arg-type]
+        assert secret.expose() == shared.to_bytes(32, "big")
 
     @needs_import_of(KeySpec.SYMMETRIC_DEFAULT)
     async def test_what_the_material_encrypted_opens_again_after_it_was_destroyed_and_imported_again(

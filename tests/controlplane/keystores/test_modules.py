@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from controlplane.errors import KeyStoreFailure
 from controlplane.keystores.modules import check
 from controlplane.settings import Pkcs11Rules
 from tests.hsm import SOFTHSM, need
+from tests.rules.test_readme import snippets
 
 DEFAULT = Pkcs11Rules()
 
@@ -69,3 +72,9 @@ def test_no_variable_that_makes_a_module_load_another_may_be_set(name: str) -> N
 )
 def test_options_of_a_wrong_shape_are_left_to_the_plugin(options: dict[str, Any]) -> None:
     check(options, DEFAULT)
+
+
+def test_the_settings_that_the_readme_shows_are_settings() -> None:
+    (shown,) = (text for _, _, text in snippets("plugins/README.md") if text.startswith("[pkcs11]"))
+    rules = msgspec.convert(tomllib.loads(shown)["pkcs11"], Pkcs11Rules)
+    check({"module": "/opt/vendor/lib/libpkcs11.so"}, rules)
