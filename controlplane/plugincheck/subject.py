@@ -55,6 +55,7 @@ class Subject:
         self._clock = Clock()
         self._directory = directory
         self._provisioned = False
+        self._standard_state = MemoryState()
 
     def make(self) -> KeyStorePlugin:
         """A new instance, not open."""
@@ -90,11 +91,11 @@ class Subject:
         return found
 
     async def _standard_store(self) -> KeyStorePlugin:
-        """A standard store of its own, for a plugin that puts a layer around it."""
+        """The standard store of this examination, for a plugin that puts a layer around it."""
         path = self._directory / "root.key"
         standard = load_plugin(STANDARD)
         options = msgspec.convert({"rootKey": {"provider": "file", "path": str(path)}}, standard.options_type)
-        store = standard(options, PluginContext(STANDARD, MemoryState(), self._clock.time))
+        store = standard(options, PluginContext(STANDARD, self._standard_state, self._clock.time))
         if not await asyncio.to_thread(path.exists):
             await store.provision()
         await store.open()

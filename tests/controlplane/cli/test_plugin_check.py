@@ -17,7 +17,7 @@ from tests.hsm import PIN, SoftToken, pin_file
 
 BROKEN = '''
 from plugins.memory import MemoryKeyStore
-from plugins.sdk import Unavailable
+from plugins.sdk import Capabilities, Custody, Health, KeySpec, KeyStorePlugin, KeyUsage, Unavailable, Unsupported
 
 
 class Careless(MemoryKeyStore):
@@ -25,6 +25,46 @@ class Careless(MemoryKeyStore):
 
     async def destroy(self, ref):
         return None
+
+
+class Layer(KeyStorePlugin):
+    """Puts nothing around what the standard store makes."""
+
+    store = None
+
+    async def open(self):
+        self.store = self.context.inner
+        specs = {KeySpec.SYMMETRIC_DEFAULT: frozenset({KeyUsage.ENCRYPT_DECRYPT})}
+        return Capabilities(Custody.TOKEN, specs, random=False)
+
+    async def close(self):
+        self.store = None
+
+    async def probe(self):
+        return Health(healthy=True)
+
+    async def observe(self, ref):
+        return await self.inner.observe(ref)
+
+    async def create(self, ref):
+        if ref.key_spec is not KeySpec.SYMMETRIC_DEFAULT:
+            raise Unsupported("symmetric keys only")
+        return await self.inner.create(ref)
+
+    async def destroy(self, ref):
+        await self.inner.destroy(ref)
+
+    async def encrypt(self, ref, algorithm, plaintext, aad):
+        return await self.inner.encrypt(ref, algorithm, plaintext, aad)
+
+    async def decrypt(self, ref, algorithm, ciphertext, aad):
+        return await self.inner.decrypt(ref, algorithm, ciphertext, aad)
+
+    @property
+    def inner(self):
+        if self.store is None:
+            raise Unavailable("it is not open")
+        return self.store
 
 
 class Closed(MemoryKeyStore):
@@ -50,7 +90,9 @@ def installed(tmp_path: Path) -> dict[str, str]:
     info.mkdir(parents=True)
     (site / "broken_plugins.py").write_text(BROKEN)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugins\nVersion: 1.0\n")
-    names = "\n".join(f"{name.lower()} = broken_plugins:{name}" for name in ("Careless", "Closed", "Newer", "Rude"))
+    names = "\n".join(
+        f"{name.lower()} = broken_plugins:{name}" for name in ("Careless", "Closed", "Layer", "Newer", "Rude")
+    )
     (info / "entry_points.txt").write_text(f"[keystead.keystores]\n{names}\n")
     return {"PYTHONPATH": f"{ROOT}:{site}", "PYTEST_ADDOPTS": "--no-such-option"}
 
@@ -111,13 +153,21 @@ def test_a_plugin_that_breaks_a_promise_fails_and_the_promise_is_named(
     assert "Not declared, so not tested:" in said
 
 
+def test_a_layer_around_the_standard_store_gets_one_to_be_around(tmp_path: Path, installed: dict[str, str]) -> None:
+    said = check("layer", written(tmp_path, {}), code=0, environment=installed)
+    assert "Plugin layer conforms:" in said
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("closed", "the key store does not open: the device is switched off"),
         ("rude", "the plugin failed with ValueError, which is no error of the SDK"),
         ("newer", "speaks contract 2, this Keystead speaks 1"),
-        ("unheard-of", "there is no key store plugin for type unheard-of; installed are: careless, closed, memory"),
+        (
+            "unheard-of",
+            "there is no key store plugin for type unheard-of; installed are: careless, closed, layer, memory",
+        ),
     ],
 )
 def test_a_plugin_that_cannot_be_examined_is_told_why(
