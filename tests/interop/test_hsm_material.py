@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,28 @@ def test_a_key_of_others_is_reported_left_alone_and_taken_over_when_somebody_say
     assert after.count("sensitive") >= 2
     assert ", extractable" not in after, "from now on it does not leave the HSM"
     assert not [item for item in server.ok("GET", "/v1/drift")["items"] if item["reason"] == "NotManaged"]
+
+
+def test_the_command_line_says_since_when_and_why_an_hsm_is_not_connected(
+    server: Server,
+    token: SoftToken,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KEYSTEAD_URL", server.url)
+    monkeypatch.setenv("KEYSTEAD_TOKEN", TOKEN)
+
+    def said(*words: str) -> str:
+        assert cli.main(words) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    token.remove()
+    server.ok("PUT", "/v1/keystores/hsm", declared(token, tmp_path))
+    eventually(lambda: "FAILED" in said("get", "keystores"), "the table says that it failed")
+    assert re.search(r"\bhsm FAILED pkcs11 - \d+[sm] Misconfigured", said("get", "keystores"))
+    told = said("describe", "keystore", "hsm")
+    assert re.search(r"Connected False Misconfigured \d+[sm] .*no such token in any slot", told), told
+    token.bring_back()
+    eventually(lambda: "hsm CONNECTED" in said("get", "keystores"), "the table says that it is connected")
+    assert re.search(r"Connected True Connected \d+[sm] the token answers", said("describe", "keystore", "hsm"))
