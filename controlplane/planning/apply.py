@@ -7,9 +7,9 @@ change, or when anything it touches moved since it was made; deletions are sched
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -29,14 +29,66 @@ from controlplane.store import claims, credentials, keys, keystores, objects, pl
 from controlplane.store.database import Tx
 from plugins.sdk import CallInfo
 
-Desires = Mapping[tuple[Kind, str], Desire]
+
+class Desires(Protocol):
+    """What objects are to be."""
+
+    def get(self, of: tuple[Kind, str], /) -> Desire | None: ...
 
 
 class _StoredDesire(msgspec.Struct):
     kind: Kind
     name: str
     spec: msgspec.Raw
-    stated: dict[str, Any]
+    stated: msgspec.Raw
+
+
+class _Change(msgspec.Struct, frozen=True, rename="camel"):
+    """A change as a plan was stored with it, but for its fields, which an apply does not need: at 100,000 keys they
+    are most of the memory.
+    """
+
+    action: Action
+    kind: Kind
+    name: str
+    reason: PlanReason
+    message: str = ""
+    uid: str | None = None
+    generation: int = 0
+    owner: str | None = None
+    window_days: int | None = None
+
+
+class _StoredChanges(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    spec_set: str
+    expires_at: datetime
+    changes: tuple[_Change, ...]
+    takes_ownership: bool = False
+
+
+AnyChange = PlannedChange | _Change
+
+# Made here and not when they are first used: msgspec learns a type when it makes its decoder, and two threads that do
+# so at once end the process.
+_decode_plan = msgspec.json.Decoder(Plan).decode
+_decode_changes = msgspec.json.Decoder(_StoredChanges).decode
+_decode_desires = msgspec.json.Decoder(list[_StoredDesire]).decode
+_decode_stated = msgspec.json.Decoder(dict[str, Any]).decode
+_DECODE_SPEC: Final = {kind: msgspec.json.Decoder(spec).decode for kind, spec in SPEC_TYPES.items()}
+
+
+class _Kept:
+    """Desires of a stored plan, each decoded when it is asked for."""
+
+    def __init__(self, stored: bytes) -> None:
+        self._kept = {(each.kind, each.name): each for each in _decode_desires(stored)}
+
+    def get(self, of: tuple[Kind, str], /) -> Desire | None:
+        kept = self._kept.get(of)
+        if kept is None:
+            return None
+        return Desire(kept.kind, kept.name, _DECODE_SPEC[kept.kind](kept.spec), _decode_stated(kept.stated))
 
 
 class _Author(msgspec.Struct, frozen=True):
@@ -71,48 +123,51 @@ def keep(tx: Tx, draft: Draft) -> None:
 
 def load(tx: Tx, plan_id: str) -> Plan:
     """A stored plan, or :class:`NotFound`."""
-    stored = plans.get(tx, plan_id)
-    if stored is None:
-        raise NotFound(f"there is no plan {plan_id} on this server; plans are kept for a day after they expire")
-    return msgspec.json.decode(stored.plan, type=Plan)
+    return _decode_plan(_stored(tx, plan_id).plan)
+
+
+def touched(tx: Tx, plan_id: str) -> tuple[str, list[str]]:
+    """The spec set of a stored plan, and what it changes as ``Kind/NAME``. Raises :class:`NotFound`."""
+    plan = _decode_changes(_stored(tx, plan_id).plan)
+    return plan.spec_set, [f"{change.kind}/{change.name}" for change in plan.changes]
 
 
 def apply_stored(tx: Tx, plan_id: str, *, account: str, by: str, now: datetime) -> Applied:
     """Apply a stored plan once."""
-    plan = load(tx, plan_id)
-    stored = plans.get(tx, plan_id)
-    assert stored is not None
+    stored = _stored(tx, plan_id)
+    plan = _decode_changes(stored.plan)
     if stored.applied_at is not None:
         raise StalePlan(f"plan {plan_id} was applied already; plan again to see what is left")
     if now >= plan.expires_at:
         raise StalePlan(f"plan {plan_id} expired at {plan.expires_at.isoformat()}; plan again")
-    desired = {
-        (each.kind, each.name): Desire(
-            each.kind, each.name, msgspec.json.decode(each.spec, type=SPEC_TYPES[each.kind]), each.stated
-        )
-        for each in msgspec.json.decode(stored.desired, type=list[_StoredDesire])
-    }
     author = _Author(account, plan.spec_set or None, claims=True, takes=plan.takes_ownership, by=by, now=now)
-    applied = _carry_out(tx, plan, desired, author)
+    written = _carry_out(tx, plan.changes, _Kept(stored.desired), author)
     plans.mark_applied(tx, plan_id, now)
-    return applied
+    return Applied(plan_id=plan.id, spec_set=plan.spec_set, objects=written)
 
 
 def apply_draft(tx: Tx, draft: Draft, *, account: str, by: str, now: datetime) -> Applied:
     """Apply a plan that was made in this transaction and shown to nobody (put of one object)."""
     desired = {(desire.kind, desire.name): desire for desire in draft.desires}
     author = _Author(account, draft.plan.spec_set or None, claims=False, takes=False, by=by, now=now)
-    return _carry_out(tx, draft.plan, desired, author)
+    written = _carry_out(tx, draft.plan.changes, desired, author)
+    return Applied(plan_id=draft.plan.id, spec_set=draft.plan.spec_set, objects=written)
 
 
-def _carry_out(tx: Tx, plan: Plan, desired: Desires, author: _Author) -> Applied:
-    """Write every change of the plan."""
-    blocked = [change for change in plan.changes if change.action is Action.BLOCKED]
+def _stored(tx: Tx, plan_id: str) -> plans.StoredPlan:
+    stored = plans.get(tx, plan_id)
+    if stored is None:
+        raise NotFound(f"there is no plan {plan_id} on this server; plans are kept for a day after they expire")
+    return stored
+
+
+def _carry_out(tx: Tx, changes: Sequence[AnyChange], desired: Desires, author: _Author) -> tuple[AppliedObject, ...]:
+    """Write every change of a plan."""
+    blocked = [change for change in changes if change.action is Action.BLOCKED]
     if blocked:
         raise Blocked("; ".join(f"{change.kind} {change.name}: {change.message}" for change in blocked[:10]))
-    live = dict(_fresh(tx, plan))
-    for change in plan.changes:
-        present, desire = live.get(change.uid or ""), desired.get((change.kind, change.name))
+    for change, present in _fresh(tx, changes):
+        desire = desired.get((change.kind, change.name)) if isinstance(present, Key) else None
         if isinstance(present, Key) and desire is not None and isinstance(desire.spec, DesiredKey):
             # Aliases may move between keys of one plan: release them all before any is taken.
             let_go = sorted(set(present.spec.aliases) - set(desire.spec.aliases))
@@ -120,7 +175,7 @@ def _carry_out(tx: Tx, plan: Plan, desired: Desires, author: _Author) -> Applied
     administrators = credentials.administrators(tx)
     written = []
     # Key stores first, so that keys find theirs, then replicas behind their primaries; removals last.
-    for change in sorted(plan.changes, key=lambda change: _order(change, desired)):
+    for change in sorted(changes, key=lambda change: _order(change, desired)):
         try:
             done = _write(tx, change, desired.get((change.kind, change.name)), author)
         except AlreadyExists as error:  # the names were looked at above, so this is an alias
@@ -131,19 +186,19 @@ def _carry_out(tx: Tx, plan: Plan, desired: Desires, author: _Author) -> Applied
             )
         )
     credentials.keep_an_administrator(administrators, credentials.administrators(tx))
-    return Applied(plan_id=plan.id, spec_set=plan.spec_set, objects=tuple(written))
+    return tuple(written)
 
 
-def _order(change: PlannedChange, desired: Desires) -> tuple[bool, bool, bool]:
+def _order(change: AnyChange, desired: Desires) -> tuple[bool, bool, bool]:
     desire = desired.get((change.kind, change.name))
     removal = change.action in (Action.SCHEDULE_DELETION, Action.DELETE, Action.FORGET)
     replica = desire is not None and isinstance(desire.spec, DesiredKey) and desire.spec.replica_of is not None
     return removal, change.kind is not Kind.KEY_STORE, replica
 
 
-def _fresh(tx: Tx, plan: Plan) -> Iterator[tuple[str, AnyObject]]:
+def _fresh(tx: Tx, changes: Sequence[AnyChange]) -> Iterator[tuple[AnyChange, AnyObject]]:
     """The objects that a plan touches. Raises :class:`StalePlan` if one moved since the plan was made."""
-    for change in plan.changes:
+    for change in changes:
         if change.uid is None:
             if objects.get_named(tx, change.kind, change.name) is not None:
                 raise StalePlan(f"{change.kind} {change.name} was made since this plan; plan again")
@@ -153,10 +208,10 @@ def _fresh(tx: Tx, plan: Plan) -> Iterator[tuple[str, AnyObject]]:
             raise StalePlan(f"{change.kind} {change.name} is gone since this plan; plan again")
         if (present.metadata.generation, present.metadata.spec_set) != (change.generation, change.owner):
             raise StalePlan(f"{change.kind} {change.name} was changed since this plan; plan again")
-        yield change.uid, present
+        yield change, present
 
 
-def _write(tx: Tx, change: PlannedChange, desire: Desire | None, author: _Author) -> AnyObject:
+def _write(tx: Tx, change: AnyChange, desire: Desire | None, author: _Author) -> AnyObject:
     now = author.now
     if change.action in (Action.SCHEDULE_DELETION, Action.DELETE):
         if change.kind is Kind.KEY_STORE and objects.count(tx, Kind.KEY, key_store=change.name):
@@ -177,7 +232,7 @@ def _write(tx: Tx, change: PlannedChange, desire: Desire | None, author: _Author
     return _update(tx, present, desire, change, author)
 
 
-def _update(tx: Tx, present: AnyObject, desire: Desire, change: PlannedChange, author: _Author) -> AnyObject:
+def _update(tx: Tx, present: AnyObject, desire: Desire, change: AnyChange, author: _Author) -> AnyObject:
     """Give an object its new spec, name and owner, and write down who states what of it."""
     uid, now, spec = present.metadata.uid, author.now, desire.spec
     settled = not claims.unsure(tx, uid)
@@ -270,7 +325,7 @@ def _create(tx: Tx, desire: Desire, author: _Author) -> AnyObject:
     )
 
 
-def remove(tx: Tx, change: PlannedChange, by: str, now: datetime, *, spec_set: str | None = None) -> AnyObject:
+def remove(tx: Tx, change: AnyChange, by: str, now: datetime, *, spec_set: str | None = None) -> AnyObject:
     """Take one object out: a key and a key store by a deletion request that the reconciler carries out."""
     uid = change.uid
     assert uid is not None

@@ -172,8 +172,7 @@ class KeyReconciler:
         """A cheap look without the writer: the routine pass over an unchanged key must not queue for it."""
         if seen.status.observed_generation != seen.metadata.generation:
             return True
-        key = cast("Key | None", self._database.read(lambda tx: objects.get(tx, seen.metadata.uid)))
-        if key is None or key.metadata.resource_version != seen.metadata.resource_version:
+        if self._database.read(lambda tx: objects.version_of(tx, seen.metadata.uid)) != seen.metadata.resource_version:
             return True
         synced = next((c for c in seen.status.conditions if c.type is ConditionType.SYNCED), None)
         if synced is None or (synced.status, synced.reason, synced.message) != (

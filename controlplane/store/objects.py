@@ -201,6 +201,12 @@ def current_version(tx: sqlite3.Connection) -> int:
     return int(tx.execute("SELECT value FROM sequence").fetchone()[0])
 
 
+def version_of(tx: sqlite3.Connection, uid: str) -> int | None:
+    """The resource version of an object, for whoever need not decode it to know that it is the same."""
+    row = tx.execute("SELECT resource_version FROM objects WHERE uid = ?", (uid,)).fetchone()
+    return None if row is None else int(row[0])
+
+
 def changes_since(tx: sqlite3.Connection, version: int, limit: int = 1000) -> list[Change]:
     """The newest change of each object after ``version``, oldest first.
 

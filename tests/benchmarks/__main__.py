@@ -24,6 +24,7 @@ from tests.benchmarks import (
     manykeys,
     processes,
     reconcile,
+    scale,
     steps,
     validate,
     xks,
@@ -40,6 +41,7 @@ NAMES = (
     "validate",
     "fleet",
     "reconcile",
+    "scale",
     "life",
     "xks",
 )
@@ -51,6 +53,7 @@ def main() -> int:
         "--quick", action="store_true", help="smaller sizes, less than a minute; no moto without --moto"
     )
     parser.add_argument("--only", action="append", choices=NAMES, help="run this one; may be repeated")
+    parser.add_argument("--keys", action="append", type=int, metavar="N", help="a size for scale; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with all rounds to a file")
     parser.add_argument("--moto", type=Path, metavar="PYTHON", help="an interpreter that has moto[kms,server] already")
     asked = parser.parse_args()
@@ -69,6 +72,7 @@ def main() -> int:
         "validate": partial(validate.run, keys=keys),
         "fleet": partial(fleet.run, keys=keys),
         "reconcile": partial(reconcile.run, keys=keys),
+        "scale": partial(scale.run, sizes=asked.keys or ((1_000,) if asked.quick else scale.SIZES)),
         "life": partial(life.run, quick=asked.quick),
         "xks": partial(xks.run, quick=asked.quick),
     }

@@ -94,6 +94,11 @@ def memory_megabytes(pid: int, name: str = "VmRSS") -> float:
     raise ValueError(name)
 
 
+def forget_peak(pid: int) -> None:
+    """Begin to count ``VmHWM`` anew (proc_pid_clear_refs(5))."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def wait_until_idle(pid: int, *, quiet: float = 1.0, most: float = 120.0) -> float:
     """Wait until a process used less than 5 % of a core for ``quiet`` seconds; the seconds until that began."""
     started = time.monotonic()

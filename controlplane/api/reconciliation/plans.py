@@ -115,10 +115,9 @@ class PlansController(Controller):
                 )
             )
 
-        plan = await services.database.scan(lambda tx: apply.load(tx, plan_id))
-        names = [f"{change.kind}/{change.name}" for change in plan.changes]
+        spec_set, names = await services.database.scan(lambda tx: apply.touched(tx, plan_id))
         asked = _asked(request, "ApplyPlan", "keystead:Apply")
-        return await services.usage.on_objects(asked, names, work, f"SpecSet/{plan.spec_set}")
+        return await services.usage.on_objects(asked, names, work, f"SpecSet/{spec_set}")
 
     @get("/spec-sets/{spec_set:str}/progress", operation_id="GetProgress", responses=REFUSALS)
     async def progress(self, request: ApiRequest, services: Services, spec_set: str) -> Progress:
