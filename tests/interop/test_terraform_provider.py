@@ -17,10 +17,47 @@ from typing import Any
 import pytest
 
 from tests.harness import ACCOUNT, ROOT, TOKEN, Server
+from tests.hsm import SoftToken, pin_file
+from tests.xksclient import HOST, ProxyFiles
+from tests.xksproxied import ACCESS_KEY_ID, SECRET, Proxied
 
 PROGRAMS = ROOT / ".venv" / "provider" / "bin"
 EXAMPLE = ROOT / "examples/terraform/provider/example"
 SECONDS = 120
+BEHIND = ("payments", "disabled")
+
+STORES = """
+variable "hsm" { sensitive = true }
+variable "xks" { sensitive = true }
+
+resource "keystead_key_store" "hsm" {
+  name            = "hsm"
+  type            = "pkcs11"
+  pkcs11          = var.hsm
+  keep_on_destroy = true
+}
+
+resource "keystead_key_store" "partner" {
+  name            = "partner"
+  type            = "xks"
+  xks             = var.xks
+  keep_on_destroy = true
+}
+
+resource "keystead_key" "in_hsm" {
+  name      = "in-hsm"
+  key_store = keystead_key_store.hsm.name
+}
+
+resource "keystead_key" "outside" {
+  name       = "outside"
+  key_store  = keystead_key_store.partner.name
+  xks_key_id = "payments"
+}
+
+output "origins" { value = [keystead_key.in_hsm.origin, keystead_key.outside.origin] }
+output "key_ids" { value = [keystead_key.in_hsm.key_id, keystead_key.outside.key_id] }
+"""
 
 pytestmark = [
     pytest.mark.skipif(
@@ -86,7 +123,27 @@ class Terraform:
 
 @pytest.fixture
 def terraform(private_server: Server, tmp_path: Path) -> Terraform:
-    return Terraform(tmp_path / "work", private_server)
+    """The example, and key stores in an HSM and behind an XKS proxy, which the same server serves."""
+    made = Terraform(tmp_path / "work", private_server)
+    (made.directory / "stores.tf").write_text(STORES)
+    token = SoftToken(tmp_path / "hsm")
+    files = ProxyFiles(tmp_path / "files")
+    proxied = Proxied(private_server, files)
+    keys = [{"apiVersion": "keystead/v1", "kind": "Key", "metadata": {"name": name}, "spec": {}} for name in BEHIND]
+    private_server.apply("behind", keys)
+    proxied.declare()
+    authority = tmp_path / "ca.pem"
+    files.ca.cert_pem.write_to_path(str(authority))
+    xks = {
+        "uriEndpoint": f"https://{HOST}",
+        "uriPath": "/bank/kms/xks/v1",
+        "port": proxied.port,
+        "authority": str(authority),
+        "credential": {"accessKeyId": ACCESS_KEY_ID, "secret": files.secret("client", SECRET)},
+    }
+    made.variables["hsm"] = json.dumps(token.options(workers=1, pin=pin_file(tmp_path)))
+    made.variables["xks"] = json.dumps(xks)
+    return made
 
 
 def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
@@ -102,6 +159,10 @@ def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
     assert made["billing"] == f"arn:aws:iam::{ACCOUNT}:user/billing"
     ledger = private_server.ok("GET", "/v1/keys/ledger")
     assert ledger["spec"]["keyStore"] == "trial"
+    assert made["origins"] == ["AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"]
+    for key_id in made["key_ids"]:
+        sealed = kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
+        assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"x"
     written = (terraform.directory / "terraform.tfstate").read_text()
     assert TOKEN not in written
     shown = terraform.run("state", "show", "-no-color", "keystead_key_store.trial").stdout
