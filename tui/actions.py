@@ -40,7 +40,8 @@ class Action(msgspec.Struct, frozen=True):
     label: str
     says: str
     group: Group
-    cli: str = ""
+    cli: tuple[str, ...] = ()
+    """The commands that do the same; words in capitals stand for what a person fills in."""
     writes: bool = False
     marks: bool = False
     server: tuple[str, ...] = ()
@@ -54,19 +55,19 @@ class Section(msgspec.Struct, frozen=True):
     title: str
     says: str
     words: tuple[str, ...]
-    cli: str = ""
+    cli: tuple[str, ...] = ()
 
 
 SECTIONS: Final = (
     Section("overview", "1", "Overview", "counts, key stores, and what needs a person", ("overview", "home", "o")),
-    Section("keys", "2", "Keys", "every key with its state", ("keys", "key", "k"), "keystead get keys"),
+    Section("keys", "2", "Keys", "every key with its state", ("keys", "key", "k"), ("keystead get keys",)),
     Section(
         "stores",
         "3",
         "Key stores",
         "where key material lives, and its connection",
         ("stores", "store", "keystores", "keystore", "s"),
-        "keystead get keystores",
+        ("keystead get keystores",),
     ),
     Section(
         "imports",
@@ -74,7 +75,7 @@ SECTIONS: Final = (
         "Imports",
         "keys whose material you bring, and how far each is",
         ("imports", "import", "i"),
-        "keystead import-material KEY status",
+        ("keystead import-material NAME status",),
     ),
     Section(
         "deletions",
@@ -82,7 +83,7 @@ SECTIONS: Final = (
         "Deletions",
         "keys that are about to go, and the time left to keep them",
         ("deletions", "deletion", "del", "d"),
-        "keystead get keys",
+        ("keystead get keys",),
     ),
     Section(
         "plans",
@@ -90,9 +91,9 @@ SECTIONS: Final = (
         "Plans",
         "what applying spec files would do, and doing it",
         ("plans", "plan", "p"),
-        "keystead plan PATH",
+        ("keystead plan PATH",),
     ),
-    Section("audit", "7", "Audit", "who did what, as it happens", ("audit", "a"), "keystead audit query"),
+    Section("audit", "7", "Audit", "who did what, as it happens", ("audit", "a"), ("keystead audit query",)),
 )
 """In the order of their number keys."""
 OTHER_SECTIONS: Final = (
@@ -126,17 +127,17 @@ ACTIONS: Final = (
     Action("wide", "ctrl+w", "wide", "More columns.", Group.LIST),
     Action("mark", "space", "mark", "Mark this row; actions then apply to all marked rows.", Group.LIST),
     # ---- look
-    Action("open", "enter", "open", "Show the object of this row.", Group.LOOK, cli="keystead describe key NAME"),
-    Action("describe", "d", "describe", "Everything about it.", Group.LOOK, cli="keystead describe key NAME"),
-    Action("yaml", "y", "yaml", "Its spec and status as YAML.", Group.LOOK, cli="keystead get keys NAME --json"),
-    Action("events", "l", "events", "What happened to it lately.", Group.LOOK, cli="keystead describe key NAME"),
+    Action("open", "enter", "open", "Show the object of this row.", Group.LOOK, cli=("keystead describe key NAME",)),
+    Action("describe", "d", "describe", "Everything about it.", Group.LOOK, cli=("keystead describe key NAME",)),
+    Action("yaml", "y", "yaml", "Its spec and status as YAML.", Group.LOOK, cli=("keystead get keys NAME --json",)),
+    Action("events", "l", "events", "What happened to it lately.", Group.LOOK, cli=("keystead describe key NAME",)),
     Action(
         "reconcile",
         "r",
         "reconcile",
         "Have the server compare it with its key store now.",
         Group.LOOK,
-        cli="keystead reconcile NAME",
+        cli=("keystead reconcile NAME",),
         writes=True,
         marks=True,
         server=("reconcile",),
@@ -148,7 +149,7 @@ ACTIONS: Final = (
         "disable/enable",
         "Disable a key, so that every use is refused; or enable it again.",
         Group.KEY,
-        cli="keystead disable NAME, keystead enable NAME",
+        cli=("keystead disable NAME", "keystead enable NAME"),
         writes=True,
         marks=True,
         server=("disable", "enable"),
@@ -159,7 +160,7 @@ ACTIONS: Final = (
         "cancel deletion",
         "Keep a key that is about to be deleted. It is disabled afterwards; x enables it.",
         Group.KEY,
-        cli="keystead cancel-deletion NAME",
+        cli=("keystead cancel-deletion NAME",),
         writes=True,
         marks=True,
         server=("cancel-deletion",),
@@ -170,7 +171,7 @@ ACTIONS: Final = (
         "delete…",
         "Schedule a key for deletion. It asks first, and nothing is destroyed for 7 to 30 days.",
         Group.KEY,
-        cli="keystead delete NAME",
+        cli=("keystead delete NAME",),
         writes=True,
         server=("schedule-deletion",),
     ),
@@ -180,7 +181,7 @@ ACTIONS: Final = (
         "rotate",
         "Give it new material now; what was encrypted before stays readable.",
         Group.KEY,
-        cli="keystead rotate NAME",
+        cli=("keystead rotate NAME",),
         writes=True,
         server=("rotate",),
     ),
@@ -190,7 +191,11 @@ ACTIONS: Final = (
         "import…",
         "Import material that you bring, step by step.",
         Group.IMPORT,
-        cli="keystead import-material NAME parameters, wrap, upload",
+        cli=(
+            "keystead import-material NAME parameters --out DIR",
+            "keystead import-material wrap --parameters DIR --in FILE --out FILE",
+            "keystead import-material NAME upload --parameters DIR",
+        ),
         writes=True,
     ),
     Action(
@@ -199,18 +204,34 @@ ACTIONS: Final = (
         "delete material…",
         "Delete its imported material at once. It asks first; importing the same again makes the key usable.",
         Group.IMPORT,
-        cli="keystead import-material NAME delete",
+        cli=("keystead import-material NAME delete",),
         writes=True,
     ),
-    Action("describe-edit", "e", "description…", "Edit its description.", Group.KEY, cli="keystead apply", writes=True),
-    Action("tags-edit", "t", "tags…", "Edit its tags.", Group.KEY, cli="keystead apply", writes=True),
+    Action(
+        "describe-edit",
+        "e",
+        "description…",
+        "Edit its description.",
+        Group.KEY,
+        cli=("keystead set NAME --description TEXT",),
+        writes=True,
+    ),
+    Action(
+        "tags-edit",
+        "t",
+        "tags…",
+        "Edit its tags.",
+        Group.KEY,
+        cli=("keystead set NAME --tag TAG=VALUE --untag TAG",),
+        writes=True,
+    ),
     Action(
         "pause",
         "p",
         "pause/resume",
         "Have the server leave it as it is, or look after it again.",
         Group.KEY,
-        cli="keystead pause NAME",
+        cli=("keystead pause NAME", "keystead resume NAME"),
         writes=True,
         marks=True,
     ),
@@ -221,7 +242,7 @@ ACTIONS: Final = (
         "connect",
         "Declare the key store connected, or try again now.",
         Group.STORE,
-        cli="keystead apply (connected: true)",
+        cli=("keystead connect NAME",),
         writes=True,
     ),
     Action(
@@ -230,21 +251,29 @@ ACTIONS: Final = (
         "disconnect…",
         "Declare it disconnected. It asks first: its keys cannot be used meanwhile.",
         Group.STORE,
-        cli="keystead apply (connected: false)",
+        cli=("keystead disconnect NAME",),
         writes=True,
     ),
-    Action("store-keys", "enter", "its keys", "The keys that live in it.", Group.STORE, cli="keystead get keys"),
+    Action("store-keys", "enter", "its keys", "The keys that live in it.", Group.STORE, cli=("keystead get keys",)),
     # ---- plans
     Action("choose", "o", "look for files", "Look for a spec file or a directory of them.", Group.PLAN),
     Action("path", "f", "type a path", "Type the path of spec files.", Group.PLAN),
-    Action("plan", "r", "plan again", "Plan what the files say now.", Group.PLAN, cli="keystead plan PATH"),
+    Action("plan", "r", "plan again", "Plan what the files say now.", Group.PLAN, cli=("keystead plan PATH",)),
+    Action(
+        "own",
+        "w",
+        "take ownership",
+        "Plan again so that this set takes the fields and objects that are in conflict.",
+        Group.PLAN,
+        cli=("keystead plan PATH --take-ownership",),
+    ),
     Action(
         "apply",
         "a",
         "apply…",
         "Apply exactly the plan that is shown. It asks first.",
         Group.PLAN,
-        cli="keystead apply --plan ID",
+        cli=("keystead apply --plan FILE",),
         writes=True,
     ),
     Action("take", "t", "take this directory", "Plan this directory.", Group.PLAN),
@@ -260,14 +289,14 @@ ACTIONS: Final = (
         "Show requests that only read, this program's own among them, or hide them.",
         Group.AUDIT,
     ),
-    Action("record", "enter", "record", "The whole record.", Group.AUDIT, cli="keystead audit query --json"),
+    Action("record", "enter", "record", "The whole record.", Group.AUDIT, cli=("keystead audit query --json",)),
     Action(
         "verify",
         "v",
         "verify",
         "Check the journal on the server: nothing edited, removed or reordered.",
         Group.AUDIT,
-        cli="keystead audit verify DIR",
+        cli=("keystead audit verify DIR",),
     ),
     # ---- this program
     Action("help", "question_mark", "help", "This page.", Group.APP),

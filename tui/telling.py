@@ -19,6 +19,8 @@ _DOING = {
     "reconcile": "looked at",
     "rotate": "rotated",
     "delete-material": "emptied",
+    "pause": "paused",
+    "resume": "resumed",
 }
 
 
@@ -49,6 +51,10 @@ def _done(action: str, name: str, value: object, now: datetime) -> str:
         return f"Key {name} gets new material; what was encrypted before stays readable."
     if action == "delete-material":
         return f"The imported material of key {name} is deleted. Import the same again to make it usable."
+    if action == "pause":
+        return f"Key {name} is paused: nothing is done about it until it is resumed (p)."
+    if action == "resume":
+        return f"Key {name} is looked after again."
     if action == "reconcile":
         return f"Key {name} is being compared with its key store."
     return f"Key {name} is {_DOING[action]}."

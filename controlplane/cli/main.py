@@ -23,6 +23,7 @@ from controlplane import __version__
 from controlplane.cli import options, upkeep
 from controlplane.cli import server_commands as servers
 from controlplane.cli.audit_commands import audit
+from controlplane.cli.edit_commands import connect, disconnect, set_fields
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
 from controlplane.cli.plugins import plugin
@@ -62,9 +63,10 @@ click.rich_click.COMMAND_GROUPS = {
             "name": "Keys",
             "commands": [
                 *("enable", "disable", "rotate", "make-primary", "protect", "delete", "cancel-deletion"),
-                *("import-material", "pause", "resume", "resolve"),
+                *("import-material", "set", "reconcile", "pause", "resume", "resolve"),
             ],
         },
+        {"name": "Key stores", "commands": ["connect", "disconnect"]},
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
         {"name": "Key store plugins", "commands": ["plugin", "xks"]},
@@ -333,6 +335,14 @@ def rotate(name: str, url: str | None, as_json: bool) -> int:
     return _act("rotate", name, url, as_json)
 
 
+@keystead.command()
+@_name
+@client_options
+def reconcile(name: str, url: str | None, as_json: bool) -> int:
+    """Have the server compare a key with its key store now."""
+    return _act("reconcile", name, url, as_json)
+
+
 @keystead.command("make-primary")
 @_name
 @client_options
@@ -463,7 +473,7 @@ keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
 keystead.add_command(xks)
 keystead.add_command(plugin)
-for _command in (drift, adopt, forget, pause, resume, protect, resolve):
+for _command in (drift, adopt, forget, pause, resume, protect, resolve, set_fields, connect, disconnect):
     keystead.add_command(_command)
 for _command in (servers.dev, servers.init, servers.serve, servers.migrate_root_key):
     keystead.add_command(_command)

@@ -24,7 +24,7 @@ from controlplane.schema.credentials import (
     TokenInfo,
     TokenRequest,
 )
-from controlplane.schema.documents import Document
+from controlplane.schema.documents import Document, declare
 from controlplane.schema.drift import DriftReport
 from controlplane.schema.events import EventPage
 from controlplane.schema.imports import (
@@ -201,6 +201,13 @@ class Client(Connection):
         """Schedule a key's deletion with its declared window, or remove another object. ``version`` as of ``put``."""
         path = f"/v1/{COLLECTIONS[kind]}/{segment(name)}"
         return await self._ask("DELETE", path, AnyObject, version=version)  # type: ignore[arg-type]
+
+    async def edit(self, kind: Kind, name: str, changes: Mapping[str, Any]) -> AnyObject:
+        """Change fields of an object's spec. It reads, changes and writes what was read: if the object changed in
+        between, that is :class:`PreconditionFailed` and nothing is overwritten."""
+        present = await self.get(kind, name)
+        spec = msgspec.structs.replace(present.spec, **changes)
+        return await self.put(declare(present.metadata.name, spec), version=present.metadata.resource_version)
 
     async def search_keys(
         self,

@@ -479,6 +479,29 @@ async def test_a_blocked_plan_cannot_be_applied_and_says_so(shared_server: Serve
         await person.hears("something in it is blocked")
 
 
+async def test_what_another_set_owns_is_taken_over_when_a_person_says_so(
+    shared_server: Server, team: str, tmp_path: Path
+) -> None:
+    name, file = f"{team}-a", tmp_path / "mine.yaml"
+    text = "apiVersion: keystead/v1\nkind: Key\nmetadata: {{name: {}}}\nspec: {{tags: {{team: mine}}, enabled: true}}\n"
+    file.write_text(text.format(name))
+    async with person_at(shared_server.url, size=MIDDLE) as person:
+        await person.press("6")
+        await person.sees("Files")
+        await person.type(str(file))
+        await person.press("enter")
+        await person.sees(
+            "is blocked", f"is stated by spec set {team}", "w plans again", "(a apply…)", "w take ownership"
+        )
+        await person.press("w")
+        await person.sees("with take-ownership", "team", "a apply…")
+        await person.press("a")
+        await person.sees("Apply exactly this plan?", "It takes over what others own.")
+        await person.press("tab", "enter")
+        await person.sees("Applied: ")
+    assert spec(shared_server, name)["tags"] == {"team": "mine"}
+
+
 # ---- audit -----------------------------------------------------------------------------------------------------------
 
 

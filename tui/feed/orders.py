@@ -18,7 +18,6 @@ from controlplane import importfiles
 from controlplane.client import Client
 from controlplane.errors import InvalidInput, InvalidSpec
 from controlplane.schema.conditions import Reason
-from controlplane.schema.documents import declare
 from controlplane.schema.imports import (
     Import,
     ImportedNow,
@@ -27,7 +26,6 @@ from controlplane.schema.imports import (
     WrappingAlgorithm,
     WrappingSpec,
 )
-from controlplane.schema.keys import Management
 from controlplane.schema.meta import AnyObject, Kind
 from controlplane.schema.plans import Applied, Plan, Progress
 from controlplane.specfiles import default_spec_set, load_or_raise, placed
@@ -51,13 +49,13 @@ class KeyOrder(_Order, frozen=True):
 
 
 class Edit(_Order, frozen=True):
-    """Change fields of an object's spec: description, tags, connected, management."""
+    """Change fields of an object's spec: description, tags, connected."""
 
     kind: Kind
     name: str
     changes: dict[str, Any]
     says: str
-    """What was done, for the person who did it: ``is paused``."""
+    """What was done, for the person who did it: ``has new tags``."""
 
 
 class MakePlan(_Order, frozen=True):
@@ -65,6 +63,8 @@ class MakePlan(_Order, frozen=True):
 
     path: str
     spec_set: str | None = None
+    take_ownership: bool = False
+    """Take fields that others state, and objects that no set owns."""
 
 
 class ApplyPlan(_Order, frozen=True):
@@ -128,7 +128,7 @@ async def carry_out(client: Client, order: Order) -> AsyncIterator[tuple[Any, bo
         case KeyOrder():
             yield await _act(client, order), True
         case Edit():
-            yield await _edit(client, order), True
+            yield await client.edit(order.kind, order.name, order.changes), True
         case MakePlan():
             yield await _plan(client, order), True
         case ApplyPlan():
@@ -160,15 +160,11 @@ async def _act(client: Client, order: KeyOrder) -> AnyObject:
             return await client.reconcile(order.name)
         case "delete-material":
             return await client.delete_material(order.name)
+        case "pause":
+            return await client.pause(Kind.KEY, order.name)
+        case "resume":
+            return await client.resume(Kind.KEY, order.name)
     raise InvalidInput(f"there is no action {order.action}")
-
-
-async def _edit(client: Client, order: Edit) -> AnyObject:
-    """Read, change, write what was read: a change by others in between is an error and not overwritten."""
-    present = await client.get(order.kind, order.name)
-    changes = {name: Management(value) if name == "management" else value for name, value in order.changes.items()}
-    spec = msgspec.structs.replace(present.spec, **changes)
-    return await client.put(declare(present.metadata.name, spec), version=present.metadata.resource_version)
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
@@ -178,7 +174,9 @@ async def _plan(client: Client, order: MakePlan) -> Plan:
     paths = [_path(order.path)]
     loaded = await asyncio.to_thread(load_or_raise, paths, stdin=io.BytesIO(), look=read_values((), os.environ))
     try:
-        return await client.plan(order.spec_set or default_spec_set(paths), loaded.declared)
+        return await client.plan(
+            order.spec_set or default_spec_set(paths), loaded.declared, take_ownership=order.take_ownership
+        )
     except InvalidSpec as error:
         raise InvalidSpec([placed(problem, loaded) for problem in error.problems]) from None
 

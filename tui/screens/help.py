@@ -104,7 +104,7 @@ def help_lines(screen: Framed) -> Iterator[Line]:
 
 def _action_lines(action: Action, screen: Framed) -> Iterator[Line]:
     verdict = screen.verdict(action)
-    twin = f"  [{action.cli}]" if action.cli else ""
+    twin = f"  [{'; '.join(action.cli)}]" if action.cli else ""
     key = shown_key(action)
     if verdict.hidden and action.writes and screen.host.read_only:
         yield Line(f"  {key:<{KEY_WIDTH}} {action.says}  Not now: this program is read-only.", Style.MUTED)

@@ -156,13 +156,7 @@ class KeyActions(Framed):
         self.host.push_screen(ConfirmDialog(f"Delete the material of {name}", lines, "Delete material"), decided)
 
     def do_pause(self) -> None:
-        orders = []
-        for subject in self.subjects():
-            to, says = (
-                (Management.FULL, "is looked after again") if subject.paused else (Management.PAUSED, "is paused")
-            )
-            orders.append(Edit(Kind.KEY, subject.name, {"management": to.value}, says))
-        self.order(*orders)
+        self.order(*(KeyOrder("resume" if subject.paused else "pause", subject.name) for subject in self.subjects()))
 
     def do_delete(self) -> None:
         """One at a time, marked or not: each has to be named."""
@@ -186,7 +180,7 @@ class KeyActions(Framed):
 
         def decided(text: str | None) -> None:
             if text is not None:
-                self.order(Edit(Kind.KEY, name, {"description": text}, "has a new description"))
+                self.order(Edit(Kind.KEY, name, {"description": text}, f"has a new description{_owned(key)}"))
 
         self.host.push_screen(DescriptionDialog(name, key.spec.description), decided)
 
@@ -198,7 +192,7 @@ class KeyActions(Framed):
 
         def decided(tags: dict[str, str] | None) -> None:
             if tags is not None:
-                self.order(Edit(Kind.KEY, name, {"tags": tags}, "has new tags"))
+                self.order(Edit(Kind.KEY, name, {"tags": tags}, f"has new tags{_owned(key)}"))
 
         self.host.push_screen(TagsDialog(name, key.spec.tags), decided)
 
@@ -209,3 +203,8 @@ class KeyActions(Framed):
             self.host.say("one moment: the key is being read", wrong=True)
             return None
         return detail.item if isinstance(detail.item, Key) else None
+
+
+def _owned(key: Key) -> str:
+    owner = key.metadata.spec_set
+    return f"; what spec set {owner} states is put back" if owner is not None else ""

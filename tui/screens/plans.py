@@ -23,7 +23,8 @@ from controlplane.report import (
     synced_line,
     time_left,
 )
-from controlplane.schema.plans import Applied, Plan, Progress
+from controlplane.schema.plans import Action as PlanAction
+from controlplane.schema.plans import Applied, Plan, PlanReason, Progress
 from tui.actions import Action
 from tui.feed.messages import Answer, Outcome, Progressed, Trouble
 from tui.feed.orders import ApplyPlan, MakePlan
@@ -49,13 +50,16 @@ class PlansScreen(Framed):
     about = (
         "What applying spec files would do, as `keystead plan` prints it: + create, ~ update, - delete, ! blocked.",
         "a applies exactly the plan that is shown. It asks first, and is refused when something changed meanwhile.",
+        "A field belongs to the set that states it. Where others own it the plan is blocked; w takes it over.",
     )
-    OFFERS: ClassVar[tuple[str, ...]] = ("choose", "path", "plan", "apply")
+    OFFERS: ClassVar[tuple[str, ...]] = ("choose", "path", "plan", "own", "apply")
 
     def __init__(self) -> None:
         super().__init__()
         self.plan: Plan | None = None
         self.busy = ""
+        self.taking = False
+        """The plan that is shown, or asked for, takes over what others own."""
         self._after: list[Line] = []
         self._started = self._applying = False
         self._begun_at = 0.0
@@ -71,7 +75,8 @@ class PlansScreen(Framed):
         if self.plan is None:
             return " plans", ""
         left = time_left(self.plan.expires_at, self.host.now())
-        return f" plans › {self.plan.spec_set} {self.plan.id[:8]}", f"can be applied for {left}"
+        taking = " with take-ownership" if self.taking else ""
+        return f" plans › {self.plan.spec_set} {self.plan.id[:8]}{taking}", f"can be applied for {left}"
 
     def focus_body(self) -> None:
         self.query_one("#plan", Lines).focus()
@@ -106,6 +111,12 @@ class PlansScreen(Framed):
     # ---- planning --------------------------------------------------------------------------------------------------
 
     def do_plan(self) -> None:
+        self._make_plan(taking=False)
+
+    def do_own(self) -> None:
+        self._make_plan(taking=True)
+
+    def _make_plan(self, *, taking: bool) -> None:
         path = self.query_one("#path", Input).value.strip()
         if not path:
             self.host.say("type the path of a spec file or directory first", wrong=True)
@@ -115,8 +126,9 @@ class PlansScreen(Framed):
             self.host.say(f"one moment: {self.busy}", wrong=True)
             return
         self.plan, self.busy, self._after = None, "planning…", []
+        self.taking = taking
         self._show([Line("Planning…", Style.MUTED)])
-        self.order(MakePlan(path))
+        self.order(MakePlan(path, take_ownership=taking))
         self.focus_body()
         self.update_frame()
 
@@ -127,6 +139,8 @@ class PlansScreen(Framed):
         counts = counts_line(plan.counts)
         going = plan.counts.schedule_deletion
         lines = [counts, Line(f"Server: {self.host.address}", Style.MUTED)]
+        if self.taking:
+            lines.append(Line("It takes over what others own.", Style.WARNING))
         if going:
             what = "1 key is" if going == 1 else f"{going:,} keys are"
             lines.append(Line(f"{what} scheduled for deletion; it can be cancelled (5).", Style.WARNING))
@@ -186,6 +200,8 @@ class PlansScreen(Framed):
 
     def _show_plan(self, plan: Plan, *, top: bool = False) -> None:
         lines = [*plan_lines(plan), *self._after]
+        if not self._after and _conflicts(plan) and not self.taking:
+            lines.append(Line("w plans again so that this set takes over what others own.", Style.MUTED))
         if not self._after and not plan.empty and not plan.counts.blocked:
             lines.append(Line(f"a applies exactly this, until {moment(plan.expires_at)}.", Style.MUTED))
         self._show(lines, top=top)
@@ -198,6 +214,12 @@ class PlansScreen(Framed):
     # ---- verdicts --------------------------------------------------------------------------------------------------
 
     def specific(self, action: Action) -> Verdict:
+        if action.id == "own":
+            if self.busy:
+                return Verdict(False, self.busy)
+            if self.plan is None:
+                return HIDDEN
+            return YES if _conflicts(self.plan) else Verdict(False, "nothing in this plan is owned by others")
         if action.id != "apply":
             return YES
         if self.busy:
@@ -211,6 +233,12 @@ class PlansScreen(Framed):
         may = self.host.link.access.may if self.host.link.access is not None else ()
         denied = next((each for each in may if each.action == "keystead:Apply" and not each.allowed), None)
         return YES if denied is None else Verdict(False, denied.why)
+
+
+def _conflicts(plan: Plan) -> bool:
+    """Whether something is blocked because somebody else owns it."""
+    owned = (PlanReason.FIELD_OWNED, PlanReason.OWNED_ELSEWHERE)
+    return any(change.action is PlanAction.BLOCKED and change.reason in owned for change in plan.changes)
 
 
 class ChooseScreen(Framed):
