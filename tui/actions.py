@@ -337,6 +337,8 @@ LOOK: Final = ("describe", "yaml", "events")
 ALWAYS_SHOWN: Final = ("filter", "jump", "help")
 """On the right of the line of keys, whatever else has room."""
 
+PROMPTS: Final = ("slash", "colon")
+"""Keys that open the prompt, unless they are typed into a field."""
 _SHOWN: Final = {
     "colon": ":",
     "slash": "/",
@@ -354,6 +356,10 @@ def shown_key(action: Action) -> str:
 
 
 def bindings(ids: Iterable[str]) -> list[Binding]:
-    """Bindings of a screen that offers these actions. Enter belongs to the list or the field that has the focus."""
+    """Bindings of a screen that offers these actions. Enter belongs to the list or the field that has the focus.
+
+    Those of :data:`PROMPTS` come before what has the focus, so that what is typed at once after them is in the prompt
+    and no row of keys that do things.
+    """
     keys = dict.fromkeys(BY_ID[each].key for each in ids)
-    return [Binding(key, f"press('{key}')", show=False) for key in keys if key != "enter"]
+    return [Binding(key, f"press('{key}')", show=False, priority=key in PROMPTS) for key in keys if key != "enter"]

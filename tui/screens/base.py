@@ -13,8 +13,9 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
-from tui.actions import BY_ID, EVERYWHERE, Action, bindings
+from tui.actions import BY_ID, EVERYWHERE, PROMPTS, Action, bindings
 from tui.feed.messages import Answer, Outcome, Standing, Trouble
 from tui.feed.orders import Order
 from tui.feed.questions import Question
@@ -161,6 +162,12 @@ class Framed(Screen[Any]):
         """Whether there is something to put away: this screen, a filter, marks."""
         return len(self.host.screen_stack) > 1
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A field that has the focus gets every character."""
+        if action == "press" and parameters[:1] in [(key,) for key in PROMPTS]:
+            return not isinstance(self.focused, Input | TextArea)
+        return super().check_action(action, parameters)
+
     def action_press(self, key: str) -> None:
         """Do what a key does here now: where several actions share it, the one that applies."""
         actions = [BY_ID[each] for each in (*self.OFFERS, *EVERYWHERE) if BY_ID[each].key == key]
@@ -224,5 +231,5 @@ class Framed(Screen[Any]):
         """Where the focus is when no prompt is open."""
         for widget in self.query("#body Lined"):
             if widget.display and widget.focusable:
-                widget.focus()
+                self.set_focus(widget)
                 return

@@ -138,7 +138,7 @@ class ImportScreen(Framed):
         return f" imports › {self.key_name}", self.busy or "esc leaves; what is done stays"
 
     def focus_body(self) -> None:
-        self.query_one("#next").focus()
+        self.set_focus(self.query_one("#next"))
 
     # ---- what it knows ---------------------------------------------------------------------------------------------
 
@@ -168,7 +168,8 @@ class ImportScreen(Framed):
             self._looking = None
         else:
             self.busy = ""
-        self.wrong = ""
+        if message.value != self.files:  # else what was said of it still holds
+            self.wrong = ""
         match message:
             case Outcome(error=KeysteadError() as error):
                 self.wrong = error.message
@@ -203,6 +204,8 @@ class ImportScreen(Framed):
             self.draft.step = 0
         elif not self.draft.looked:
             self.turn(1 if self.files.wrapped_octets is None else 2)
+        elif self.draft.step == 2 and field.has_focus and not self.draft.wrapped and not self.unfit():
+            self.set_focus(self.query_one("#next"))  # it came while nobody was typing
         self.draft.looked = True
 
     def usable(self) -> bool:
@@ -213,7 +216,7 @@ class ImportScreen(Framed):
     def on_mount(self) -> None:
         for each in self.query(Button):
             each.active_effect_duration = 0  # while it lasts, enter is ignored: the next step's button is this one
-        self.query_one("#expiry", RadioSet).focus()
+        self.set_focus(self.query_one("#expiry", RadioSet))
         self.show()
         self.focus_body()
 
@@ -221,15 +224,19 @@ class ImportScreen(Framed):
         super().tick()
         if self.draft.step in (0, 1, 4):
             self.show()
+        elif self.draft.step == 2 and self._looking is None and self.unfit():
+            self.look()  # wrapping goes on elsewhere: its file shows up by itself
 
     # ---- going through it ------------------------------------------------------------------------------------------
 
     def turn(self, step: int) -> None:
         self.draft.step = max(0, min(step, len(STEPS) - 1))
         self.wrong = ""
+        if self.draft.step == 2:
+            self.look()  # wrapping was done elsewhere meanwhile
         self.show()
         targets = {2: "#wrapped" if self.unfit() else "#next", 3: "#expiry"}
-        self.query_one(targets.get(self.draft.step, "#next")).focus()
+        self.set_focus(self.query_one(targets.get(self.draft.step, "#next")))
 
     def key_down(self) -> None:
         self._scroll(1)
@@ -332,14 +339,14 @@ class ImportScreen(Framed):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.query_one("#next").focus()
+        self.set_focus(self.query_one("#next"))
 
     def on_radio_set_changed(self, event: RadioSet.Changed) -> None:
         event.stop()
         if event.radio_set.id == "expiry":
             self.draft.expiry = event.index
             if event.index == 1:
-                self.query_one("#days").focus()
+                self.set_focus(self.query_one("#days"))
         else:
             self.draft.new = event.index == 1
 

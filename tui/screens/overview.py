@@ -76,7 +76,7 @@ class OverviewScreen(Framed):
         return " overview", about
 
     def focus_body(self) -> None:
-        self.query_one("#attention").focus()
+        self.set_focus(self.query_one("#attention"))
 
     def on_mount(self) -> None:
         self.focus_body()

@@ -52,7 +52,7 @@ class PlansScreen(Framed):
         "a applies exactly the plan that is shown. It asks first, and is refused when something changed meanwhile.",
         "A field belongs to the set that states it. Where others own it the plan is blocked; w takes it over.",
     )
-    OFFERS: ClassVar[tuple[str, ...]] = ("choose", "path", "plan", "own", "apply")
+    OFFERS: ClassVar[tuple[str, ...]] = ("apply", "own", "plan", "choose", "path")
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,10 +79,10 @@ class PlansScreen(Framed):
         return f" plans › {self.plan.spec_set} {self.plan.id[:8]}{taking}", f"can be applied for {left}"
 
     def focus_body(self) -> None:
-        self.query_one("#plan", Lines).focus()
+        self.set_focus(self.query_one("#plan", Lines))
 
     def on_mount(self) -> None:
-        self.query_one("#path").focus()
+        self.set_focus(self.query_one("#path"))
 
     def tick(self) -> None:
         super().tick()
@@ -92,7 +92,7 @@ class PlansScreen(Framed):
     # ---- choosing --------------------------------------------------------------------------------------------------
 
     def do_path(self) -> None:
-        self.query_one("#path").focus()
+        self.set_focus(self.query_one("#path"))
 
     def do_choose(self) -> None:
         start = os.path.expanduser(self.query_one("#path", Input).value.strip()) or "."  # noqa: PTH111
@@ -219,7 +219,7 @@ class PlansScreen(Framed):
                 return Verdict(False, self.busy)
             if self.plan is None:
                 return HIDDEN
-            return YES if _conflicts(self.plan) else Verdict(False, "nothing in this plan is owned by others")
+            return YES if _conflicts(self.plan) else HIDDEN
         if action.id != "apply":
             return YES
         if self.busy:

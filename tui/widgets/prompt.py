@@ -74,7 +74,7 @@ class Prompt(Widget):
         field.cursor_position = len(text)
         self._say(hint)
         self.add_class("-open")
-        field.focus()
+        self.screen.set_focus(field)  # now: what is typed next is for it
 
     def close(self) -> None:
         self._stop_timer()
