@@ -28,6 +28,7 @@ from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
 from controlplane.cli.plugins import plugin
 from controlplane.cli.state_commands import adopt, drift, forget, pause, protect, resolve, resume
+from controlplane.cli.terminal_commands import tui
 from controlplane.cli.xks_commands import xks
 from controlplane.errors import InvalidInput, KeysteadError
 
@@ -473,32 +474,11 @@ keystead.add_command(upkeep.restore)
 keystead.add_command(audit)
 keystead.add_command(xks)
 keystead.add_command(plugin)
+keystead.add_command(tui)
 for _command in (drift, adopt, forget, pause, resume, protect, resolve, set_fields, connect, disconnect):
     keystead.add_command(_command)
 for _command in (servers.dev, servers.init, servers.serve, servers.migrate_root_key):
     keystead.add_command(_command)
-
-
-# ---- screen ----------------------------------------------------------------------------------------------------------
-
-
-@keystead.command()
-@options.url
-@click.option("--read-only", is_flag=True, help="Show, and change nothing.")
-@click.option(
-    "--theme",
-    type=click.Choice(["dark", "light", "contrast"]),
-    default="dark",
-    envvar="KEYSTEAD_THEME",
-    show_default=True,
-    show_envvar=True,
-)
-@click.option("--json", "as_json", is_flag=True, hidden=True)
-def tui(url: str | None, read_only: bool, theme: str, as_json: bool) -> int:  # noqa: ARG001 - errors are JSON then
-    """See every key live, import material, cancel a deletion in time."""
-    from controlplane.cli.terminal import terminal
-
-    return terminal(url, read_only=read_only, theme=theme)
 
 
 # ---- shell -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer one JSON document.")
 url = click.option(
-    "--url", envvar="KEYSTEAD_URL", show_envvar=True, help="The server. Its token is in KEYSTEAD_TOKEN.", metavar="URL"
+    "--url",
+    envvar="KEYSTEAD_URL",
+    show_envvar=True,
+    help="The server. Its token is in KEYSTEAD_TOKEN or the credentials file.",
+    metavar="URL",
 )
 yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 

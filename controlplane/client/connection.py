@@ -15,6 +15,7 @@ import msgspec
 from yarl import URL
 
 from controlplane.client.addresses import DEFAULT_URL, checked_token, checked_url, loopback
+from controlplane.client.credentials import find_credentials
 from controlplane.errors import InvalidSpec, KeysteadError, Problem, Unauthenticated
 
 MAX_BODY: Final = 256 * 1024 * 1024
@@ -83,12 +84,10 @@ class Connection:
 
     @classmethod
     def from_environment(cls, url: str | None = None, *, environ: Mapping[str, str] = os.environ) -> Self:
-        """From ``KEYSTEAD_URL`` (unless ``url`` is given), ``KEYSTEAD_TOKEN`` and ``KEYSTEAD_INSECURE``."""
-        return cls(
-            url or environ.get("KEYSTEAD_URL") or DEFAULT_URL,
-            environ.get("KEYSTEAD_TOKEN"),
-            insecure=environ.get("KEYSTEAD_INSECURE") == "1",
-        )
+        """From ``KEYSTEAD_URL`` (unless ``url`` is given), ``KEYSTEAD_TOKEN`` and ``KEYSTEAD_INSECURE``; where there is
+        no token in the environment, from the credentials file."""
+        found = find_credentials(url, environ)
+        return cls(found.url, found.token, insecure=environ.get("KEYSTEAD_INSECURE") == "1")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
