@@ -48,7 +48,7 @@ class Terminal:
     def ended(self) -> int | None:
         """The exit code of the program, once it has ended."""
         told = self._tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
-        return int(told[1]) if told[0] == "1" else None
+        return int(told[1]) if told[0] == "1" and len(told) == 2 else None  # tmux knows its end before its code
 
     def press(self, *keys: str) -> None:
         """Keys as tmux names them: ``Enter``, ``Escape``, ``5``."""
