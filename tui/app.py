@@ -21,10 +21,14 @@ from controlplane.client import Client
 from controlplane.clock import Clock
 from controlplane.errors import InvalidInput
 from controlplane.report import printable
+from controlplane.schema.browse import KeyRows
+from controlplane.schema.keys import Origin
 from controlplane.schema.meta import Kind
 from tui.actions import SECTIONS
+from tui.completion import Completion
 from tui.feed.feed import Feed
 from tui.feed.messages import Link, Outcome, Standing
+from tui.feed.questions import Glance, Objects
 from tui.jump import KINDS, Jump, parse_jump, places
 from tui.palette import Commands
 from tui.screens.audit import AuditScreen
@@ -41,6 +45,8 @@ from tui.telling import told
 from tui.themes import DARK, THEMES
 
 HISTORY: Final = 50
+MOST_KNOWN: Final = 2_000
+WORDS: Final = {Kind.KEY: "key", Kind.KEY_STORE: "store", Kind.PRINCIPAL: "principal", Kind.XKS_PROXY: "proxy"}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -88,6 +94,8 @@ class KeysteadApp(App[None]):
         self._earlier: list[Place] = []
         self._later: list[Place] = []
         self._drafts: dict[str, Draft] = {}
+        self._known: dict[tuple[str, str], None] = {}
+        """Objects that were on a screen, newest first: the word for their section, and their name."""
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme
@@ -233,19 +241,29 @@ class KeysteadApp(App[None]):
     def _open_jump(self) -> None:
         screen = self.screen
         if isinstance(screen, Framed):
-            names = [*places(), *(f"{word} {name}" for word, name in self.known_names())]
+            names = [*places(), *(f"{word} {name}" for word, name in self._known)]
             screen.prompt.open(
                 "jump",
                 ":",
                 "",
                 "a section, @store, /filter, or a section and a name: key payments-data",
                 check=parse_jump,
-                suggestions=names,
+                suggester=Completion(names, self.feed.find_keys),
             )
 
-    def known_names(self) -> list[tuple[str, str]]:
-        """Objects whose names completion may offer: those on the screen."""
-        return []
+    def learn(self, value: object) -> None:
+        """Remember the names in an answer, so that the jump prompt can complete them."""
+        match value:
+            case KeyRows(items=rows):
+                found = [("key", row.name) for row in rows]
+                found += [("import", row.name) for row in rows if row.origin is Origin.EXTERNAL]
+            case Objects(items=items):
+                found = [(WORDS[item.kind], item.metadata.name) for item in items]
+            case Glance(stores=stores):
+                found = [(WORDS[Kind.KEY_STORE], store.metadata.name) for store in stores]
+            case _:
+                return
+        self._known = dict.fromkeys([*found, *self._known][:MOST_KNOWN])
 
     def _next_theme(self) -> None:
         names = [theme.name for theme in THEMES]

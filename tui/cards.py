@@ -48,9 +48,7 @@ def _key(key: Key, detail: Detail, now: datetime) -> Iterator[Line]:
     word, style = words.STATES[state]
     yield Line(f"{word} · {shown_condition(key)}", style)
     if detail.about is not None:
-        last = detail.about.last_use
-        used = "never used" if last is None else f"last used {age(last.at, now)} ago: {last.operation}"
-        yield Line(used, Style.MUTED)
+        yield Line(_used(detail.about, now), Style.MUTED)
     if meta.deletion is not None:
         due = meta.deletion.due_at
         when = "after its last replica" if due is None else f"in {time_left(due, now)}, {moment(due)}"
@@ -74,8 +72,49 @@ def _store(store: KeyStore, now: datetime) -> Iterator[Line]:
     wanted = "" if store.spec.connected else ", declared as not connected"
     yield Line(f"{word}{wanted}", style)
     yield Line(f"type {store.spec.type}, {age(store.metadata.created_at, now)} old")
+    yield from _session(store, now)
     offers = ", ".join(sorted(store.status.key_specs))
     yield Line(f"offers {offers or 'nothing yet'}", Style.MUTED)
+
+
+def _session(store: KeyStore, now: datetime) -> Iterator[Line]:
+    """How it is doing: health, members, latency, certificate, the last failure to connect."""
+    status = store.status
+    if status.health is not None:
+        word, style = words.HEALTH[status.health]
+        yield Line(f"health {word}", style)
+    if status.latency is not None:
+        said, style = words.latency(status.latency)
+        yield Line(f"latency {said} (median / 99 of 100; gives up after {status.latency.limit:,} ms)", style)
+    if status.certificate_expires_at is not None:
+        said, style = words.certificate(status.certificate_days)
+        yield Line(f"certificate {said}, until {moment(status.certificate_expires_at)}", style)
+    for member in status.members:
+        said = f": {member.message}" if member.message else ""
+        style = Style.PLAIN if member.active else Style.WARNING
+        yield Line(f"{'✓' if member.active else '!'} member {member.name}{said}", style)
+    if status.missing_to_create:
+        yield Line(f"! keys can be made when {status.missing_to_create} more members are active", Style.WARNING)
+    if status.problem is not None:
+        problem = status.problem
+        yield Line(f"! {problem.reason} {age(problem.at, now)} ago: {problem.message}", Style.WARNING)
+
+
+def more_lines(detail: Detail, now: datetime) -> Iterator[Line]:
+    """What goes with an object beside its spec and status: for a key its last use, replicas and grants."""
+    if isinstance(detail.item, KeyStore):
+        yield Line("Session:", Style.HEADING)
+        for line in _session(detail.item, now):
+            yield Line(f"  {line.text}", line.style)
+    if detail.about is not None:
+        yield Line("Last use:", Style.HEADING)
+        yield Line(f"  {_used(detail.about, now)}")
+        yield from _about(detail.about)
+
+
+def _used(about: KeyAbout, now: datetime) -> str:
+    last = about.last_use
+    return "never used" if last is None else f"last used {age(last.at, now)} ago: {last.operation}"
 
 
 def _conditions(item: AnyObject, now: datetime) -> Iterator[Line]:

@@ -12,7 +12,8 @@ from controlplane.report import Style
 from controlplane.schema.browse import AttentionReason
 from controlplane.schema.conditions import ConditionStatus
 from controlplane.schema.keys import KeyState
-from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.keystores import ConnectionState, LatencyStatus
+from plugins.sdk import HealthLevel
 
 Cell = tuple[str, Style]
 
@@ -41,6 +42,12 @@ CONDITIONS: Final[Mapping[ConditionStatus, Cell]] = {
     ConditionStatus.UNKNOWN: ("?", Style.WARNING),
 }
 
+HEALTH: Final[Mapping[HealthLevel, Cell]] = {
+    HealthLevel.ACTIVE: ("● Active", Style.GOOD),
+    HealthLevel.DEGRADED: ("! Degraded", Style.WARNING),
+    HealthLevel.UNAVAILABLE: ("✗ Unavailable", Style.BAD),
+}
+
 ATTENTION: Final[Mapping[AttentionReason, Cell]] = {
     AttentionReason.NOT_AS_DECLARED: ("? not as declared", Style.WARNING),
     AttentionReason.USED_WHILE_PENDING_DELETION: ("! used, about to go", Style.BAD),
@@ -61,6 +68,28 @@ def condition(word: str) -> Cell:
     return f"! {word}", Style.WARNING
 
 
+NEAR_LIMIT: Final = 0.5
+"""Of the time after which a request is given up: from there on, slow is worth a look."""
+
+
+def latency(found: LatencyStatus | None) -> Cell:
+    """The median of recent requests to a key store, and what 99 of 100 stay under."""
+    if found is None:
+        return "-", Style.MUTED
+    slow = found.p99 >= NEAR_LIMIT * found.limit
+    return f"{'! ' if slow else ''}{found.p50} / {found.p99} ms", Style.WARNING if slow else Style.PLAIN
+
+
+def certificate(days: int | None) -> Cell:
+    """How long the certificate of a key store's server is still good."""
+    if days is None:
+        return "-", Style.MUTED
+    soon = days < CERTIFICATE_DAYS
+    said = "has ended" if days < 0 else f"{days} days" if days != 1 else "1 day"
+    return f"{'! ' if soon else ''}{said}", Style.WARNING if soon else Style.PLAIN
+
+
+CERTIFICATE_DAYS: Final = 30
 BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 
 

@@ -26,6 +26,7 @@ from tests.benchmarks import (
     reconcile,
     scale,
     steps,
+    terminal,
     validate,
     xks,
 )
@@ -35,6 +36,7 @@ NAMES = (
     "kms",
     "audit",
     "steps",
+    "terminal",
     "manykeys",
     "processes",
     "hsm",
@@ -66,6 +68,7 @@ def main() -> int:
         "kms": partial(kms.run, quick=asked.quick, moto=asked.moto),
         "audit": partial(audit.run, quick=asked.quick),
         "steps": partial(steps.run, quick=asked.quick),
+        "terminal": partial(terminal.run, quick=asked.quick),
         "manykeys": partial(manykeys.run, quick=asked.quick),
         "processes": partial(processes.run, quick=asked.quick),
         "hsm": partial(hsm.run, quick=asked.quick),

@@ -44,9 +44,10 @@ from controlplane.schema.keys import (
     Origin,
     RefusedUse,
 )
-from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.keystores import ConnectionState, LatencyStatus
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind
 from controlplane.schema.plans import Action, Applied, FieldPlan, ObjectPage, PlanReason, Progress, ServerInfo
+from plugins.sdk import HealthLevel
 from tests.controlplane.fakeapi import Answer, FakeApi, answer, problem
 from tests.controlplane.fakeapi import serving as serving_fake
 from tests.controlplane.samples import (
@@ -114,12 +115,28 @@ def imported_key(name: str, imported: ImportedMaterial | None = None) -> Key:
     return msgspec.structs.replace(plain, status=status)
 
 
+def doing_well(store: KeyStore) -> KeyStore:
+    """With what its server tells of itself: quick, and a certificate that ends soon."""
+    status = msgspec.structs.replace(
+        store.status,
+        health=HealthLevel.ACTIVE,
+        latency=LatencyStatus(p50=5, p99=20, limit=250),
+        certificate_days=12,
+        certificate_expires_at=NOW + timedelta(days=12, hours=5),
+    )
+    return msgspec.structs.replace(store, status=status)
+
+
 REFUSED = (
     RefusedUse(principal="role/billing", operation="Decrypt", count=12, last_at=NOW - timedelta(minutes=2)),
     RefusedUse(principal="user/report", operation="GenerateDataKey", count=2, last_at=NOW - timedelta(hours=5)),
 )
 STORES = (
-    key_store("hsm-a", conditions=(condition(ConditionType.CONNECTED, ConditionStatus.TRUE, Reason.CONNECTED), SYNCED)),
+    doing_well(
+        key_store(
+            "hsm-a", conditions=(condition(ConditionType.CONNECTED, ConditionStatus.TRUE, Reason.CONNECTED), SYNCED)
+        )
+    ),
     key_store(
         "hsm-b",
         connection=ConnectionState.FAILED,
@@ -239,7 +256,10 @@ class Canned:
         self.api = api
         self.clock = ManualClock(NOW.timestamp())
         self.keys: tuple[Key, ...] = KEYS
+        self.imported: tuple[Key, ...] = IMPORTED
         self.stores: tuple[KeyStore, ...] = STORES
+        self.bare = False
+        """Nobody has done anything here: the summary counts nothing."""
         self.files = Path()
         self.denied: dict[str, str] = {}
         self.hold = asyncio.Event()
@@ -253,11 +273,21 @@ class Canned:
         """Have one path answer a problem."""
         self.api.answers["GET", path] = problem(status, "Fatal", detail)
 
+    def empty(self) -> None:
+        """A server on which nobody has done anything."""
+        self.keys = self.imported = self.stores = ()
+        self.bare = True
+        none = answer(ObjectPage(items=(), next=None))
+        self.api.answers["GET", "/v1/principals"] = none
+        self.api.answers["GET", "/v1/audit"] = answer(AuditPage((), None))
+        gone = problem(404, "NotFound", "there is no key payments-data")
+        self.api.answers["GET", "/v1/keys/payments-data"] = gone
+
     def silence(self, path: str) -> None:
         """Have one path answer never, as a slow server does."""
 
         async def wait(request: web.Request) -> web.StreamResponse:
-            await _until_it_leaves(request)
+            await until_it_leaves(request)
             raise web.HTTPServiceUnavailable
 
         self.api.answers["GET", path] = wait
@@ -308,7 +338,7 @@ class Canned:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b": changes\n\n")
-        await _until_it_leaves(request)
+        await until_it_leaves(request)
         return response
 
     async def _search(self, request: web.Request) -> web.StreamResponse:
@@ -319,9 +349,9 @@ class Canned:
             rows = sorted((each for each in rows if each.deletion is not None), key=lambda each: each.deletion.due_at)  # type: ignore
             words = words[1:]
         elif words and words[0] == "origin:external":
-            rows, words = [row(each) for each in IMPORTED], words[2:]
+            rows, words = [row(each) for each in self.imported], words[2:]
         rows = [each for each in rows if all(word in each.name for word in words)]
-        total = len(self.keys) + len(IMPORTED)
+        total = len(self.keys) + len(self.imported)
         page = KeyRows(items=tuple(rows), offset=0, matching=len(rows), total=total, version=40)
         return web.json_response(body=msgspec.json.encode(page))
 
@@ -358,14 +388,16 @@ class Canned:
         )
         allowed = tuple(100 + 37 * (step % 7) + 11 * (step % 13) for step in range(60))
         refused = tuple(3 if step % 11 == 0 else 0 for step in range(60))
+        if self.bare:
+            states, attention, allowed, refused = dict.fromkeys(KeyState, 0), (), (), ()  # type: ignore[assignment]
         summary = Summary(
             version=40,
             time=NOW,
             keys=sum(states.values()),
             states=states,
-            stores={"hsm-a": 12_300, "hsm-b": 131},
+            stores={} if self.bare else {"hsm-a": 12_300, "hsm-b": 131},
             attention=attention,
-            attention_total=3,
+            attention_total=len(attention),
             rates=UseRates(seconds=10, allowed=allowed, refused=refused),
         )
         return web.json_response(body=msgspec.json.encode(summary))
@@ -425,7 +457,7 @@ class Canned:
         return web.json_response(body=msgspec.json.encode(AuditPage(AUDIT, None)))
 
 
-async def _until_it_leaves(request: web.Request) -> None:
+async def until_it_leaves(request: web.Request) -> None:
     while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - nothing tells it
         await asyncio.sleep(0.02)
 

@@ -87,6 +87,20 @@ async def test_a_jump_goes_to_a_key_store_and_a_filter_and_back(shared_server: S
         await person.sees(f"keys › {team}-a")
 
 
+async def test_a_jump_is_completed_with_names_that_the_server_finds(shared_server: Server, team: str) -> None:
+    async with person_at(shared_server.url) as person:
+        await person.press("colon")
+        await person.type(f"key {team}-")  # no list was shown yet
+        await person.sees(f"key {team}-a")
+        await person.press("right", "enter")
+        await person.sees(f"keys › {team}-a › describe")
+        await person.press("3")
+        await person.sees("standard", "● Connected")
+        await person.press("colon")
+        await person.type("store st")
+        await person.sees("store standard")
+
+
 async def test_a_jump_to_nowhere_is_told_with_what_there_is(shared_server: Server) -> None:
     async with person_at(shared_server.url) as person:
         await person.press("colon")

@@ -33,6 +33,8 @@ SCREENS: dict[str, tuple[tuple[str, ...], str]] = {
     "audit-verified": (("7", "v"), "The journal is whole"),
     "principals": (("colon", *"principals", "enter"), "ADMINISTRATOR"),
     "key": (("2", "down", "down", "enter"), "Spec set:"),
+    "key-end": (("2", "down", "down", "enter", "end"), "role/billing"),
+    "store": (("3", "d", "end"), "certificate ! 12 days"),
     "key-yaml": (("2", "down", "down", "y"), "metadata:"),
     "key-events": (("5", "down", "l"), "DeletionScheduled"),
     "help": (("5", "question_mark"), "The usual things"),
@@ -87,36 +89,10 @@ def looks(person: Person, canned: Canned, name: str, size: tuple[int, int]) -> N
 # ---- states ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "key"), [("keys", "2"), ("deletions", "5")])
-async def test_an_empty_list_says_what_to_do(canned: Canned, name: str, key: str) -> None:
-    canned.keys = ()
-    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
-        await open_screen(person, canned, (key,), "No key" if name == "deletions" else "There is no key yet")
-        looks(person, canned, f"{name}-empty", SMALL)
-
-
 async def test_a_filter_that_nothing_matches_says_how_to_leave_it(canned: Canned) -> None:
     async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
         await open_screen(person, canned, ("2", "slash", *"zzz", "enter"), "None of 8 keys matches zzz")
         looks(person, canned, "keys-no-match", SMALL)
-
-
-@pytest.mark.parametrize(("name", "key", "path"), [("keys", "2", "/v1/search/keys"), ("stores", "3", "/v1/keystores")])
-async def test_a_list_that_is_on_its_way_says_so(canned: Canned, name: str, key: str, path: str) -> None:
-    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
-        await settled(person, canned)
-        canned.silence(path)
-        await open_screen(person, canned, (key,), "Reading")
-        looks(person, canned, f"{name}-loading", SMALL)
-
-
-@pytest.mark.parametrize(("name", "key", "path"), [("keys", "2", "/v1/search/keys"), ("stores", "3", "/v1/keystores")])
-async def test_a_list_that_failed_says_why(canned: Canned, name: str, key: str, path: str) -> None:
-    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
-        await settled(person, canned)
-        canned.fail(path)
-        await open_screen(person, canned, (key,), "could not be read")
-        looks(person, canned, f"{name}-failed", SMALL)
 
 
 async def test_what_a_policy_denies_is_marked_and_told(canned: Canned) -> None:

@@ -33,6 +33,7 @@ from tui.feed.questions import Question, ask, concerns
 
 COALESCE_SECONDS: Final = 0.25
 """Changes within this time are one reason to ask again."""
+MOST_SUGGESTED: Final = 50
 FIRST_RETRY_SECONDS: Final = 0.5
 LAST_RETRY_SECONDS: Final = 5.0
 
@@ -100,6 +101,16 @@ class Feed:
         for (owner, _), watch in self._watches.items():
             if asker is None or owner == id(asker):
                 watch.wake.set()
+
+    async def find_keys(self, text: str) -> list[str]:
+        """Names of the first keys that have ``text`` in them, for completion. Nothing while the server is not there."""
+        if self._client is None or not self.link.live:
+            return []
+        try:
+            rows = await self._client.search_keys(text, limit=MOST_SUGGESTED)
+        except KeysteadError:
+            return []  # it is a hint and no answer: whoever goes on is told what is wrong
+        return [row.name for row in rows.items]
 
     # ---- orders ----------------------------------------------------------------------------------------------------
 

@@ -117,6 +117,7 @@ class Framed(Screen[Any]):
         message.stop()
         if self.trouble:
             self.trouble = ""
+        self.host.learn(message.value)
         self.answered(message)
         self.update_frame()
 

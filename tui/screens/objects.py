@@ -15,7 +15,7 @@ from controlplane.schema.keystores import STANDARD, ConnectionState
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal
 from tui import words
 from tui.actions import KEY, LOOK, Action
-from tui.cards import card, event_lines
+from tui.cards import card, event_lines, more_lines
 from tui.feed.messages import Answer, Trouble
 from tui.feed.orders import Edit
 from tui.feed.questions import Detail, Gone, ObjectList, Objects, OneObject
@@ -198,14 +198,18 @@ class StoresScreen(ObjectsScreen):
     about = (
         "Key stores: where key material lives and is used. Connection is declared; the server keeps it so.",
         "enter shows the keys of a key store, d everything about it, l what happened to its connection.",
+        "LATENCY is the median of recent requests and what 99 of 100 stay under; ! from half of the time limit on.",
     )
     OFFERS: ClassVar[tuple[str, ...]] = ("store-keys", *LOOK, *STORE, "filter", "wide")
     columns = (
         Column("NAME", "name", most=32, least=12),
-        Column("TYPE", "type", keep=3),
-        Column("CONNECTION", "connection"),
+        Column("TYPE", "type", keep=3, least=6),
+        Column("CONNECTION", "connection", least=14),
         Column("SINCE", "since", keep=4, right=True),
-        Column("KEYS", "keys", keep=2, right=True),
+        Column("KEYS", "keys", keep=2, right=True, least=7),
+        Column("HEALTH", "health", keep=5, least=10),
+        Column("LATENCY", "latency", keep=6, least=11),
+        Column("CERTIFICATE", "certificate", keep=8, least=11),
         Column("OFFERS", "offers", keep=6, most=30),
         Column("CONDITION", "condition", keep=1, most=30),
         Column("MESSAGE", "message", keep=7, most=60, wide=True),
@@ -225,6 +229,9 @@ class StoresScreen(ObjectsScreen):
                 words.CONNECTIONS[item.status.connection],
                 (since, Style.MUTED),
                 (f"{self.objects.keys.get(item.metadata.name, 0):,}", Style.PLAIN),
+                words.HEALTH[item.status.health] if item.status.health is not None else ("-", Style.MUTED),
+                words.latency(item.status.latency),
+                words.certificate(item.status.certificate_days),
                 (f"{len(specs)} key specs" if specs else "-", Style.MUTED),
                 words.condition(shown_condition(item)),
                 (ready.message if ready is not None and ready.message else "-", Style.MUTED),
@@ -272,12 +279,12 @@ def connect_order(store: KeyStore) -> Edit:
     return Edit(Kind.KEY_STORE, store.metadata.name, {"connected": True}, "is declared connected")
 
 
-def ask_disconnect(screen: Framed, store: KeyStore, keys: int) -> None:
-    """Ask, and declare it disconnected."""
+def ask_disconnect(screen: Framed, store: KeyStore, keys: int | None) -> None:
+    """Ask, and declare it disconnected. ``keys`` None: nobody counted them."""
     name = store.metadata.name
-    what = "1 key cannot" if keys == 1 else f"{keys:,} keys cannot"
+    what = "Its keys cannot" if keys is None else "1 key cannot" if keys == 1 else f"{keys:,} keys cannot"
     lines = [
-        Line(f"{what} be used until it is connected again." if keys else "No key lives in it."),
+        Line("No key lives in it." if keys == 0 else f"{what} be used until it is connected again."),
         Line("Nothing in it is changed. c connects it again.", Style.GOOD),
     ]
 
@@ -392,11 +399,14 @@ class ObjectScreen(KeyActions):
         if detail is None:
             return
         now = self.host.now()
-        lines = {
-            "describe": lambda: describe_lines(detail.item, now, detail.refused),
-            "yaml": lambda: yaml_lines(detail.item),
-            "events": lambda: event_lines(detail, now),
-        }[self.view]()
+        lines: Iterable[Line]
+        match self.view:
+            case "yaml":
+                lines = yaml_lines(detail.item)
+            case "events":
+                lines = event_lines(detail, now)
+            case _:
+                lines = (*describe_lines(detail.item, now, detail.refused), *more_lines(detail, now))
         self.query_one(Lines).show(lines)
 
     def _turn(self, view: str) -> None:
@@ -438,4 +448,4 @@ class ObjectScreen(KeyActions):
 
     def do_disconnect(self) -> None:
         if self._detail is not None and isinstance(self._detail.item, KeyStore):
-            ask_disconnect(self, self._detail.item, 0)
+            ask_disconnect(self, self._detail.item, None)

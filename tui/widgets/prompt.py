@@ -8,15 +8,16 @@ from typing import Any, Final
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
-from textual.suggester import SuggestFromList
+from textual.suggester import Suggester
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Label
 
 from controlplane.errors import InvalidInput
 
-PAUSE_SECONDS: Final = 0.12
-"""After the last key, before a filter is sent: a word is one question, not one for each letter."""
+PAUSE_SECONDS: Final = 0.03
+"""After the last key, before a filter is sent: keys that come in one burst are one question. It is short, because rows
+are to be there a tenth of a second after a key; the feed asks one question at a time, whatever is typed."""
 
 
 class Prompt(Widget):
@@ -62,13 +63,13 @@ class Prompt(Widget):
         hint: str,
         *,
         check: Callable[[str], object] | None = None,
-        suggestions: list[str] | None = None,
+        suggester: Suggester | None = None,
     ) -> None:
         """``check`` raises :class:`InvalidInput` for text that means nothing; it is told while it is typed."""
         self.kind, self._before, self._hint, self._check = kind, text, hint, check
         self.query_one("#prompt-sign", Label).update(sign)
         field = self.query_one(Input)
-        field.suggester = SuggestFromList(suggestions, case_sensitive=False) if suggestions else None
+        field.suggester = suggester
         with self.prevent(Input.Changed):
             field.value = text
         field.cursor_position = len(text)
