@@ -25,7 +25,7 @@ class Terminal:
 
     def __init__(self, directory: Path) -> None:
         self._program = shutil.which("tmux") or pytest.fail("tmux is missing: install the Debian package tmux")
-        self._socket = directory / "s"
+        self._socket, self._code = directory / "s", directory / "code"
 
     def _tmux(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
         command = [self._program, "-u", "-S", str(self._socket), "-f", os.devnull, *arguments]
@@ -37,7 +37,9 @@ class Terminal:
         size = ("-x", str(WIDTH), "-y", str(HEIGHT))
         keep = ("set-option", "-g", "remain-on-exit", "on")
         big = ("set-option", "-g", "default-size", f"{WIDTH}x{HEIGHT}")
-        session = ("new-session", "-d", *size, "-c", str(directory), *command)
+        # A shell notes the exit code: tmux forgets it when the terminal is closed before the program is reaped.
+        noting = ("sh", "-c", '"$@"; echo $? > "$0"', str(self._code), *command)
+        session = ("new-session", "-d", *size, "-c", str(directory), *noting)
         self._tmux("start-server", ";", *keep, ";", *big, ";", *session, environment=environment)
 
     @property
@@ -47,8 +49,8 @@ class Terminal:
     @property
     def ended(self) -> int | None:
         """The exit code of the program, once it has ended."""
-        told = self._tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
-        return int(told[1]) if told[0] == "1" and len(told) == 2 else None  # tmux knows its end before its code
+        told = self._code.read_text().split() if self._code.exists() else []
+        return int(told[0]) if told else None
 
     def press(self, *keys: str) -> None:
         """Keys as tmux names them: ``Enter``, ``Escape``, ``5``."""
