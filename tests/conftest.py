@@ -13,8 +13,9 @@ from controlplane.clock import ManualClock
 from controlplane.store.database import Database
 
 _HEALTH = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
-settings.register_profile("ci", deadline=None, suppress_health_check=_HEALTH, database=None)
-settings.register_profile("long", parent=settings.get_profile("ci"), max_examples=2_000)
+settings.register_profile("ci", deadline=None, suppress_health_check=_HEALTH, database=None, derandomize=True)
+settings.register_profile("long", parent=settings.get_profile("ci"), max_examples=2_000, derandomize=False)
+"""A change is judged by the same examples everywhere; the long run looks for new ones."""
 settings.load_profile("long" if os.environ.get("KEYSTEAD_LONG") == "1" else "ci")
 
 
