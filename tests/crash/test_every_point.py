@@ -1,0 +1,305 @@
+"""``kill -9`` at every await point of what changes a key store, over all plugins; and the same with the power lost.
+
+Promises: what was acknowledged is there after the restart; after one look at everything no material is anywhere that no
+key names, and no attempt is open; the database and the audit journal are whole. At half of the points what was written
+since the last sync of each file is lost, too (``powerloss.c``). About a hundred points; 6,000 with ``KEYSTEAD_LONG=1``
+(``make crash``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.audit.verifying import verify
+from tests.harness import LONG, ROOT, TOKEN, Server, document
+from tests.hsm import SoftToken, need, pin_file
+from tests.xksclient import HOST, ProxyFiles
+from tests.xksproxied import ACCESS_KEY_ID, SECRET, start
+
+PLUGINS = ("software", "memory", "pkcs11", "xks")
+POINTS = 1_500 if LONG else 25
+"""Of each plugin, spread evenly over the ten thousand await points of its scenario."""
+PARTS = 30 if LONG else 1
+"""Tests that share the points of a plugin."""
+
+
+@cache
+def powerloss() -> Path:
+    """The library, compiled once for each process of the test run."""
+    library = Path(tempfile.mkdtemp(prefix="keystead-powerloss-")) / "powerloss.so"
+    source = Path(__file__).with_name("powerloss.c")
+    command = [need("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", library, source, "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        pytest.fail(f"the library does not compile: {done.stderr}")
+    return library
+
+
+class Driver:
+    """The program that forks the runs."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYSTEAD_")}
+        environment |= {"LD_PRELOAD": str(powerloss()), "PYTHONPATH": str(ROOT), "KEYSTEAD_DEV_TOKEN": TOKEN}
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.crash.driver"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    def ask(self, **asked: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the driver ended:\n{self.log.read_text()[-4000:]}"
+        answer = json.loads(line)
+        assert "error" not in answer, f"{asked}:\n{answer['error']}\n{self.log.read_text()[-4000:]}"
+        return answer
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(20)
+
+
+class Store:
+    """The key store of one plugin, and what it holds."""
+
+    rotates = imports = external = False
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def document(self) -> dict[str, Any] | None:
+        return None
+
+    def names(self) -> set[str] | None:
+        """What the device holds, or None if it holds nothing."""
+        return None
+
+    def clear(self) -> None:
+        """Nothing is in it any more."""
+
+
+class Software(Store):
+    rotates = imports = True
+
+
+class Memory(Store):
+    def document(self) -> dict[str, Any]:
+        return document("KeyStore", "device", type="memory", memory={"device": str(self.directory / "device.json")})
+
+    def names(self) -> set[str]:
+        path = self.directory / "device.json"
+        return set(json.loads(path.read_bytes())) if path.exists() else set()
+
+    def clear(self) -> None:
+        (self.directory / "device.json").unlink(missing_ok=True)
+
+
+class Hsm(Store):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.token = SoftToken(directory / "hsm")
+        self.pin = pin_file(directory)
+        self.empty = directory / "empty"
+        shutil.copytree(self.token.tokens, self.empty)
+
+    def document(self) -> dict[str, Any]:
+        return document("KeyStore", "hsm", type="pkcs11", pkcs11=self.token.options(pin=self.pin, workers=1))
+
+    def names(self) -> set[str]:
+        lines = (line.strip() for line in self.token.objects().splitlines())
+        return {line.partition(":")[2].strip() for line in lines if line.startswith("label:")}
+
+    def clear(self) -> None:
+        shutil.rmtree(self.token.tokens)
+        shutil.copytree(self.empty, self.token.tokens)
+
+
+class External(Store):
+    external = True
+
+    def __init__(self, directory: Path, server: Server) -> None:
+        super().__init__(directory)
+        files = ProxyFiles(directory / "files")
+        self.proxied = start(server, files)
+        self.proxied.declare(keys={f"external-{name}": {"key": "payments"} for name in "abc"})
+        self.authority = directory / "ca.pem"
+        files.ca.cert_pem.write_to_path(str(self.authority))
+        self.secret = files.secret("client", SECRET)
+
+    def document(self) -> dict[str, Any]:
+        options = {
+            "uriEndpoint": f"https://{HOST}",
+            "uriPath": "/bank/kms/xks/v1",
+            "port": self.proxied.port,
+            "authority": str(self.authority),
+            "credential": {"accessKeyId": ACCESS_KEY_ID, "secret": self.secret},
+        }
+        return document("KeyStore", "external", type="xks", xks=options)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    made = Driver(tmp_path / "driver.log")
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+class Runs:
+    """Runs of one plugin's scenario, each from a new server."""
+
+    def __init__(self, driver: Driver, store: Store, directory: Path) -> None:
+        self.driver = driver
+        self.store = store
+        self.data = directory / "run" / "data"
+        self.shadow = directory / "shadow"
+        self.new = directory / "new"
+        self.clock = directory / "clock"
+        self.acks = directory / "acks"
+        self.data.parent.mkdir()
+        self.shadow.mkdir()
+        assert self._ask("provision") == {}
+        self.data.rename(self.new)
+
+    def _ask(self, do: str, **more: Any) -> Any:
+        return self.driver.ask(
+            do=do,
+            data=str(self.data),
+            clock=str(self.clock),
+            acks=str(self.acks),
+            store=self.store.document(),
+            rotates=self.store.rotates,
+            imports=self.store.imports,
+            external=self.store.external,
+            environment={"POWERLOSS_PREFIX": str(self.data.resolve()), "POWERLOSS_SHADOW": str(self.shadow)},
+            **more,
+        )
+
+    def points(self) -> int:
+        """How many await points a whole run has."""
+        self.begin()
+        found: int = self._ask("run")["points"]
+        self.check(self._ask("recover"), "a run that nobody killed")
+        return found
+
+    def begin(self) -> None:
+        for place in (self.data, self.shadow):
+            shutil.rmtree(place, ignore_errors=True)
+        for file in (self.clock, self.acks):
+            file.unlink(missing_ok=True)
+        shutil.copytree(self.new, self.data)
+        self.shadow.mkdir()
+        self.store.clear()
+
+    def kill_at(self, point: int, *, power: bool) -> None:
+        self.begin()
+        ended = self._ask("run", killAt=point)
+        assert ended.get("killed") == 9 or "points" in ended, ended
+        if power and "killed" in ended:
+            self.lose_power()
+        self.check(self._ask("recover"), f"killed at await point {point}{', power lost' if power else ''}")
+
+    def lose_power(self) -> None:
+        """Every file is as it was when it was last synced."""
+        for file in [path for path in self.data.rglob("*") if path.is_file()]:
+            relative = file.relative_to(self.data)
+            kept = self.shadow / str(relative).replace("/", "%")
+            known = kept if kept.exists() else self.new / relative
+            if known.exists():
+                shutil.copyfile(known, file)
+            elif file.name != "lock":
+                file.unlink()
+
+    # ---- what has to hold ------------------------------------------------------------------------------------------
+
+    def check(self, found: Any, where: str) -> None:
+        assert found["lost"] == [], where
+        objects = {(kind, name): uid for kind, name, uid in found["objects"]}
+        acknowledged = [json.loads(line) for line in self.acks.read_text().splitlines()] if self.acks.exists() else []
+        deleted = {each["name"] for each in acknowledged if each["what"] == "deleted"}
+        for each in acknowledged:
+            name = each.get("name")
+            if each["what"] == "object" and name not in deleted:
+                assert objects.get((each["kind"], name)) == each["uid"], f"{where}: {each} is lost"
+            elif each["what"] == "rotated":
+                assert len(found["materials"][name]) == 2, f"{where}: {each} is lost"
+            elif each["what"] == "imported":
+                assert each["material"] in found["materialIds"], f"{where}: {each}"
+            elif each["what"] == "deleted":
+                gone = ("Key", name) not in objects
+                assert gone or name in found["deleting"], f"{where}: {each} is lost"
+        named = {held for materials in found["materials"].values() for held in materials}
+        device = self.store.names()
+        tokens = self.rows("SELECT name FROM tokens WHERE uid != 'system'")
+        if device is not None:
+            assert device == named, f"{where}: the device holds other material than keys name"
+        elif not self.store.external:
+            assert {row[0] for row in tokens} == named, f"{where}: key tokens are not those that keys name"
+        assert self.rows("PRAGMA integrity_check") == [("ok",)], where
+        assert self.rows("PRAGMA foreign_key_check") == [], where
+        assert self.rows("SELECT * FROM attempts WHERE ended_at IS NULL") == [], where
+        journal = verify(self.data / "audit")
+        assert journal.ok, f"{where}: {journal.bad}"
+
+    def rows(self, query: str) -> list[Any]:
+        connection = sqlite3.connect(self.data / "keystead.db")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_whatever_is_killed_nothing_that_was_acknowledged_is_lost_and_nothing_leaks(
+    driver: Driver, new_server: Callable[..., Server], tmp_path: Path, plugin: str, part: int
+) -> None:
+    directory = tmp_path / "store"
+    directory.mkdir()
+    match plugin:
+        case "software":
+            store: Store = Software(directory)
+        case "memory":
+            store = Memory(directory)
+        case "pkcs11":
+            store = Hsm(directory)
+        case _:
+            store = External(directory, new_server("behind"))
+    runs = Runs(driver, store, tmp_path)
+    total = runs.points()
+    assert total > 500, "the scenario does next to nothing"
+    chance = random.Random(f"{plugin} {part}")
+    width = total / POINTS
+    for index in range(part, POINTS, PARTS):
+        runs.kill_at(int(width * index + chance.uniform(1, width)), power=chance.random() < 0.5)
