@@ -6,10 +6,12 @@ that does not load, are refused before anything else begins.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
 import sys
+from typing import TextIO, cast
 
 import structlog
 
@@ -68,9 +70,25 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Patient(sys.stderr))),
     )
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+class _Patient:
+    """A stream whose failures disturb nobody: a log on a full disk must not break the answer that it is about."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _bound(settings: Settings, port: int, *, shared: bool = False) -> socket.socket:
