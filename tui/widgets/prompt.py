@@ -15,9 +15,9 @@ from textual.widgets import Input, Label
 
 from controlplane.errors import InvalidInput
 
-PAUSE_SECONDS: Final = 0.03
-"""After the last key, before a filter is sent: keys that come in one burst are one question. It is short, because rows
-are to be there a tenth of a second after a key; the feed asks one question at a time, whatever is typed."""
+PAUSE_SECONDS: Final = 0.01
+"""After the last key, before a filter is sent: what is pasted, or comes in one burst, is one question. No longer,
+because rows are to be there a tenth of a second after a key; a question that is replaced is not waited for."""
 
 
 class Prompt(Widget):
