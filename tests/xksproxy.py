@@ -51,6 +51,8 @@ class ScriptedProxy:
         self.ca = trustme.CA()
         self.script: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        """Request lines and headers as they came."""
         self.connections = 0
         self.counts: Counter[str] = Counter()
         self.clock_offset = timedelta()
@@ -124,6 +126,7 @@ class ScriptedProxy:
                 headers = dict(line.split(": ", 1) for line in lines)
                 headers = {name.lower(): value for name, value in headers.items()}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
+                self.requests.append((request_line, headers))
                 _, path, _ = request_line.split(" ")
                 status, content = await self._answer(path, headers, body, writer)
                 if status == 0:

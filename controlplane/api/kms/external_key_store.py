@@ -10,6 +10,7 @@ Source of the rules: the AWS KMS API reference and the exceptions of the service
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -64,6 +65,7 @@ class ExternalKeyStore:
                 "XksProxyConnectivity, XksProxyAuthenticationCredential, XksProxyUriEndpoint and XksProxyUriPath are "
                 f"required for a custom key store of type {self.type}."
             )
+        _check_named(endpoint)
         options: dict[str, Any] = {"uriEndpoint": endpoint, "uriPath": path, "region": at.settings.region}
         if connectivity is _Connectivity.VPC_ENDPOINT_SERVICE:
             options[declared.CONNECTION] = _required(request.xks_proxy_vpc_endpoint_service_name)
@@ -81,6 +83,7 @@ class ExternalKeyStore:
     async def update(self, at: Services, store: KeyStore, request: shapes.UpdateCustomKeyStoreRequest) -> Changes:
         before = store.spec.plugin_options()
         changed = _changed(before, request)
+        _check_named(changed.get("uriEndpoint", ""))
         removed = {declared.CONNECTION} - changed.keys() if _leaves_service(before, request) else set()
         name, given = "", {}
         if request.xks_proxy_authentication_credential is not None:
@@ -153,6 +156,15 @@ class ExternalKeyStore:
 _ONLY_WITH_SERVICE: Final = InvalidInput(
     f"XksProxyVpcEndpointServiceName is for an XksProxyConnectivity of {_Connectivity.VPC_ENDPOINT_SERVICE} only."
 )
+
+
+def _check_named(endpoint: str) -> None:
+    """A server is named, never numbered (specification of the proxy API, "API operations")."""
+    try:
+        ipaddress.ip_address(endpoint.removeprefix("https://"))
+    except ValueError:
+        return
+    raise InvalidInput("XksProxyUriEndpoint must have a domain name, not an IP address.")
 
 
 def _required(service: str | None) -> str:

@@ -23,7 +23,7 @@ from controlplane.api import ids
 from controlplane.api.wire import Answer
 from controlplane.api.xks import metrics, wire
 from controlplane.api.xks.errors import InvalidUriPath, Refusal, refusal_of
-from controlplane.api.xks.health import Health
+from controlplane.api.xks.health import Health, told
 from controlplane.api.xks.served import Served
 from controlplane.api.xks.wire import Api
 from controlplane.errors import (
@@ -51,7 +51,6 @@ BUDGET_SECONDS: Final = 0.2
 """For the key store, out of the 250 milliseconds after which KMS gives up: an answer then would be too late."""
 VENDOR: Final = "Keystead"
 MODEL: Final = f"Keystead XKS proxy {__version__}"
-MAX_FLEET: Final = 10
 PING: Final = b"/ping"
 CONTENT_TYPE: Final = (b"content-type", b"application/json")
 
@@ -171,7 +170,7 @@ class XksDoor:
             aes = record.key.spec.key_spec is KeySpec.SYMMETRIC_DEFAULT
             return wire.MetadataAnswer(
                 key_spec="AES_256" if aes else record.key.spec.key_spec,
-                key_usage=asked.usages if aes else (),
+                key_usage=tuple(dict.fromkeys(asked.usages)) if aes else (),  # each once: ten are allowed
                 key_status="ENABLED" if enabled else "DISABLED",
             )
 
@@ -262,8 +261,7 @@ class XksDoor:
                 xks_proxy_model=MODEL,
                 ekm_vendor=VENDOR,
                 ekm_fleet_details=tuple(
-                    wire.FleetMember(look.manager.id, look.manager.model, look.manager.health)
-                    for look in sorted(looks, key=lambda look: look.manager.health is XksHealth.ACTIVE)[:MAX_FLEET]
+                    wire.FleetMember(look.manager.id, look.manager.model, look.manager.health) for look in told(looks)
                 ),
             )
 

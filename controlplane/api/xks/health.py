@@ -32,6 +32,10 @@ SLOW_SECONDS: Final = 0.1
 milliseconds that KMS waits are gone when it has also answered a request."""
 
 
+MAX_FLEET: Final = 10
+"""So many key managers GetHealthStatus may tell of at most."""
+
+
 class Checked(msgspec.Struct, frozen=True):
     """One look at one key store. ``at`` is monotonic, in seconds; ``late`` if it did not answer in time."""
 
@@ -103,6 +107,22 @@ class Health:
         if ready is not None and ready.status is ConditionStatus.FALSE:
             return Checked(_manager(store, name, XksHealth.DEGRADED, ready.message), began)
         return Checked(_manager(store, name, XksHealth.ACTIVE, ""), began)
+
+
+def told(looks: Sequence[Checked]) -> list[Checked]:
+    """Those that GetHealthStatus has room for: what is not well first, but one that serves if there is any.
+
+    Without that one, KMS would read ten stores that are down among many as a proxy that cannot be used at all.
+    """
+    ordered = sorted(looks, key=lambda look: look.manager.health is XksHealth.ACTIVE)
+    shown, rest = ordered[:MAX_FLEET], ordered[MAX_FLEET:]
+    if not any(map(_serves, shown)):
+        shown[-1:] = [*filter(_serves, rest)][:1] or shown[-1:]
+    return shown
+
+
+def _serves(look: Checked) -> bool:
+    return look.manager.health is not XksHealth.UNAVAILABLE
 
 
 def _manager(store: KeyStore | None, name: str, health: XksHealth, detail: str) -> XksKeyManager:

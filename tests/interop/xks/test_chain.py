@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from controlplane.usage import envelope
-from tests.controlplane.api.xks.test_specification import audit
+from tests.controlplane.api.xks.test_specification_logging import audit
 from tests.harness import document, eventually, refusal
 from tests.interop.xks.conftest import Chain
 from tests.xksclient import b64

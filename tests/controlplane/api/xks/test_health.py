@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from controlplane.api.xks.health import MAX_AGE, Checked, Health
+from controlplane.api.xks.health import MAX_AGE, Checked, Health, told
 from controlplane.clock import ManualClock
 from controlplane.schema.keystores import STANDARD
-from controlplane.schema.xksproxies import XksHealth
+from controlplane.schema.xksproxies import XksHealth, XksKeyManager
 from controlplane.store.catalog import Catalog
+from controlplane.usage import externalkeys
 from controlplane.usage.testkeys import TestKeys
 from plugins.memory import MemoryKeyStore
-from tests.controlplane.reconcile.world import HSM, World
+from tests.controlplane.reconcile.world import HSM, REGION, World
 
 
 class Watch:
@@ -71,7 +73,9 @@ async def test_a_store_that_encrypts_and_decrypts_is_active(health: Health) -> N
 
 @pytest.mark.parametrize("call", ["encrypt_gcm", "decrypt_gcm"])
 @pytest.mark.parametrize("effect", ["unavailable", "refuse", "error", "lost-answer"])
-async def test_a_store_that_does_not_is_unavailable(world: World, health: Health, call: str, effect: str) -> None:
+async def test_get_health_status_is_deep_a_store_that_does_not_is_unavailable(
+    world: World, health: Health, call: str, effect: str
+) -> None:
     world.fault(call, effect)
     checked = await look(health)
     assert checked.manager.health is XksHealth.UNAVAILABLE
@@ -94,7 +98,7 @@ async def test_a_bad_store_does_not_make_a_good_one_bad(world: World, health: He
     assert [each.manager.health for each in looks] == [XksHealth.UNAVAILABLE, XksHealth.ACTIVE]
 
 
-async def test_an_answer_is_never_older_than_a_minute(world: World, health: Health, watch: Watch) -> None:
+async def test_get_health_status_is_never_older_than_a_minute(world: World, health: Health, watch: Watch) -> None:
     assert MAX_AGE < 60
     first = await look(health)
     world.fault("encrypt_gcm", "unavailable")
@@ -135,7 +139,7 @@ async def test_a_store_that_is_not_there_is_unavailable(health: Health) -> None:
     assert (await look(health, "none")).manager.health is XksHealth.UNAVAILABLE
 
 
-async def test_one_test_key_in_each_store_over_restarts(world: World, catalog: Catalog, watch: Watch) -> None:
+async def test_get_health_status_has_a_test_key_in_each_store(world: World, catalog: Catalog, watch: Watch) -> None:
     for _ in range(2):
         health = Health(catalog, TestKeys(world.database, world.calls), watch)
         await health.renew([HSM, STANDARD])
@@ -164,3 +168,54 @@ async def test_a_store_that_is_disconnected_keeps_no_test_material_and_gets_one_
     (checked,) = await health.renew([HSM])
     assert checked.manager.health is XksHealth.ACTIVE
     assert len(world.in_device() - before) == 1
+
+
+A, D, U = XksHealth.ACTIVE, XksHealth.DEGRADED, XksHealth.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([], []),
+        ([A, U, D], [U, D, A]),
+        ([A] * 12, [A] * 10),
+        ([U] * 12, [U] * 10),
+        ([*[U] * 12, A], [*[U] * 9, A]),
+        ([*[A] * 3, *[U] * 9], [*[U] * 9, A]),
+        ([*[U] * 10, D, A], [*[U] * 9, D]),
+    ],
+)
+def test_get_health_status_tells_of_ten_key_managers_and_of_one_that_serves_if_any_does(
+    levels: list[XksHealth], expected: list[XksHealth]
+) -> None:
+    looks = [Checked(XksKeyManager(str(at), "m", level), 0.0) for at, level in enumerate(levels)]
+    shown = told(looks)
+    assert [look.manager.health for look in shown] == expected
+    assert len({look.manager.id for look in shown}) == len(shown)
+
+
+async def test_appendix_c_the_integrity_value_is_computed_before_the_decryption_that_proves_it(
+    world: World, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bit that flips in between is then found by whoever checks the value."""
+    made = await world.add_key()
+    await world.look()
+    catalog.refresh()
+    record = catalog.key(REGION, made.status.key_id)
+    assert record is not None
+    order: list[str] = []
+    value, decrypt = externalkeys.integrity_value, world.calls.decrypt_gcm
+
+    def valued(*arguments: Any) -> bytes:
+        order.append("value")
+        return value(*arguments)
+
+    async def decrypted(*arguments: Any, **more: Any) -> bytes:
+        order.append("decrypt")
+        return await decrypt(*arguments, **more)
+
+    monkeypatch.setattr(externalkeys, "integrity_value", valued)
+    monkeypatch.setattr(world.calls, "decrypt_gcm", decrypted)
+    told_of = await externalkeys.encrypt(world.calls, record, b"plaintext", b"aad", proven=True, seconds=30)
+    assert order == ["value", "decrypt"]
+    assert told_of.integrity == value(b"aad", told_of.metadata, told_of.sealed)

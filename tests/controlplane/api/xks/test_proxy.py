@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.controlplane.api.xks.test_specification import audit
+from tests.controlplane.api.xks.test_specification_logging import audit
 from tests.harness import document, eventually
 from tests.xksclient import ALICE, HOST, XksClient, metadata, refused
 from tests.xksproxied import ACCESS_KEY_ID, SECRET, Proxied

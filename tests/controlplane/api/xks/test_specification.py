@@ -1,4 +1,4 @@
-"""The proxy against the specification (AWS KMS External Key Store Proxy API 1.0.3), MUST by MUST and SHOULD by SHOULD.
+"""The proxy against the specification (AWS KMS External Key Store Proxy API 1.0.3): the four APIs and their errors.
 
 Each name begins with the section that it is about.
 """
@@ -7,203 +7,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
-import socket
-import ssl
-import time
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from controlplane import __version__
+from controlplane.api.xks import wire
 from controlplane.api.xks.errors import STATUS
+from controlplane.schema.xksproxies import DesiredXksProxy
 from controlplane.usage import externalkeys
 from plugins.sdk import GcmCiphertext
-from tests.xksclient import ALICE, HOST, KMS_KEY, XksClient, b64, metadata, refused
-from tests.xksproxied import SECRET, Proxied
-
-# ---- API content type ------------------------------------------------------------------------------------------------
-
-SUITES = (
-    ("TLSv1_3", "TLS_AES_256_GCM_SHA384"),
-    ("TLSv1_3", "TLS_CHACHA20_POLY1305_SHA256"),
-    ("TLSv1_2", "ECDHE-RSA-AES256-GCM-SHA384"),
-    ("TLSv1_2", "ECDHE-ECDSA-AES256-GCM-SHA384"),
-)
-
-
-def test_api_content_type_every_answer_is_json(client: XksClient) -> None:
-    answers = [
-        client.encrypt("payments"),
-        client.get_metadata("payments"),
-        client.health(),
-        client.encrypt("nobody"),
-        client.send("GET", client.path + "/health"),
-        client.send("POST", "/none"),
-    ]
-    assert [answer.headers["content-type"] for answer in answers] == ["application/json"] * len(answers)
-    assert all(isinstance(answer.json(), dict) for answer in answers)
-
-
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-amz-json-1.1", ""])
-def test_api_content_type_a_request_that_is_not_json_is_refused(client: XksClient, content_type: str) -> None:
-    body = {"plaintext": "", "encryptionAlgorithm": "AES_GCM", **metadata()}
-    answer = client.post("/keys/payments/encrypt", body, **{"content-type": content_type})
-    assert refused(answer) == (400, "ValidationException")
-    told = client.post("/keys/payments/encrypt", body, **{"content-type": "application/JSON; charset=utf-8"})
-    assert told.status == 200
-
-
-def test_api_content_type_http_1_1_with_keep_alive(client: XksClient) -> None:
-    import http.client
-
-    connection = http.client.HTTPSConnection(HOST, client.port, timeout=30, context=client.context())
-    try:
-        ports = set()
-        for _ in range(3):
-            body = json.dumps(metadata("CreateKey")).encode()
-            path = client.path + "/keys/payments/metadata"
-            connection.request("POST", path, body, client.headers("POST", path, body))
-            response = connection.getresponse()
-            assert (response.status, response.version) == (200, 11)
-            response.read()
-            ports.add(connection.sock.getsockname())
-        assert len(ports) == 1
-    finally:
-        connection.close()
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_api_content_type_tls_1_2_or_later(client: XksClient, version: ssl.TLSVersion) -> None:
-    context = client.context()
-    context.minimum_version = context.maximum_version = version
-    body = json.dumps(metadata("CreateKey")).encode()
-    path = client.path + "/keys/payments/metadata"
-    assert client.send("POST", path, body, client.headers("POST", path, body), context).status == 200
-
-
-def test_api_content_type_nothing_before_tls_1_2(client: XksClient) -> None:
-    context = client.context()
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.raises(ssl.SSLError):
-        client.send("POST", client.path + "/health", b"", {}, context)
-
-
-@pytest.mark.parametrize("suite", [name for version, name in SUITES if version == "TLSv1_2" and "RSA-" in name])
-def test_api_content_type_a_named_cipher_suite_of_tls_1_2(client: XksClient, suite: str) -> None:
-    context = client.context()
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(suite if "ECDSA" in suite else suite.replace("RSA", "ECDSA"))
-    plain = socket.create_connection((HOST, client.port), 10)
-    with context.wrap_socket(plain, server_hostname=HOST) as secured:
-        chosen = secured.cipher()
-    assert chosen is not None
-    assert chosen[0] in {name for _, name in SUITES}
-
-
-def test_api_content_type_weak_suites_are_not_offered(client: XksClient) -> None:
-    context = client.context()
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("AES256-GCM-SHA384:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA384:@SECLEVEL=0")
-    with pytest.raises(ssl.SSLError), socket.create_connection((HOST, client.port), 10) as plain:
-        context.wrap_socket(plain, server_hostname=HOST)
-
-
-def test_api_content_type_plain_http_is_not_answered(client: XksClient) -> None:
-    with socket.create_connection((HOST, client.port), 10) as plain:
-        plain.sendall(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert not plain.recv(100).startswith(b"HTTP")
-
-
-# ---- API operations --------------------------------------------------------------------------------------------------
-
-
-def test_api_operations_arns_of_2048_characters(client: XksClient) -> None:
-    arn = "arn:aws:iam::123456789012:user/" + "a" * (2048 - 31)
-    key = "arn:aws:kms:us-east-2:123456789012:key/" + "b" * (2048 - 39)
-    assert (len(arn), len(key)) == (2048, 2048)
-    sealed = client.encrypt("payments", **metadata(awsPrincipalArn=arn, kmsKeyArn=key))
-    assert sealed.status == 200
-    opened = client.decrypt("payments", sealed.json(), **metadata("Decrypt", awsPrincipalArn=arn, kmsKeyArn=key))
-    assert opened.status == 200
-
-
-@pytest.mark.parametrize(
-    "rest", ["/keys/payments/metadata", "/keys/payments/encrypt", "/keys/payments/decrypt", "/health"]
-)
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-def test_api_operations_get_is_405_method_not_allowed(client: XksClient, rest: str, method: str) -> None:
-    answer = client.send(method, client.path + rest)
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
-    signed = client.send(method, client.path + rest, b"", client.headers(method, client.path + rest, b""))
-    assert signed.status == 405
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/kms/xks/v1/health",
-        "/bank/other/kms/xks/v1/health",
-        "/bank//kms/xks/v1/health",
-        "/bank/kms/xks/v2/health",
-        "/bank/kms/xks/v1",
-        "/bank/kms/xks/v1/",
-        "/bank/kms/xks/v1/health/",
-        "/bank/kms/xks/v1/keys/payments",
-        "/bank/kms/xks/v1/keys/payments/sign",
-        "/bank/kms/xks/v1/keys/payments/encrypt/",
-        "/bank/kms/xks/v1/keys//encrypt",
-        "/BANK/kms/xks/v1/health",
-        "/",
-    ],
-)
-def test_api_operations_a_path_that_is_not_valid_is_invalid_uri_path(client: XksClient, path: str) -> None:
-    body = json.dumps(metadata()).encode()
-    answer = client.send("POST", path, body, client.headers("POST", path, body))
-    if path.endswith("/keys//encrypt"):
-        assert refused(answer) == (400, "ValidationException")
-    else:
-        assert refused(answer) == (404, "InvalidUriPathException")
-
-
-def test_api_operations_a_query_belongs_to_no_api(client: XksClient) -> None:
-    body = json.dumps(metadata()).encode()
-    path = client.path + "/health"
-    answer = client.send("POST", path + "?a=b", body, client.headers("POST", path + "?a=b", body))
-    assert refused(answer) == (404, "InvalidUriPathException")
-
-
-def test_api_operations_a_uri_has_at_most_256_characters(client: XksClient) -> None:
-    body = json.dumps(metadata("CreateKey")).encode()
-    room = 256 - len(f"{client.path}/keys//metadata")
-    for length in (min(room, 128), 250):
-        path = f"{client.path}/keys/{'k' * length}/metadata"
-        answer = client.send("POST", path, body, client.headers("POST", path, body))
-        assert refused(answer) == (
-            (404, "KeyNotFoundException") if len(path) <= 256 else (404, "InvalidUriPathException")
-        )
-
-
-@pytest.mark.parametrize("key", ["a" * 129, "a b", "a%20b", "a~b", "ä", "a:b"])
-def test_api_operations_an_external_key_id_has_128_characters_of_the_named_set(client: XksClient, key: str) -> None:
-    path = f"{client.path}/keys/{key.encode().hex() if key == 'ä' else key.replace(' ', '+')}/metadata"
-    path = path.replace(key.encode().hex(), "%C3%A4") if key == "ä" else path
-    body = json.dumps(metadata("CreateKey")).encode()
-    answer = client.send("POST", path, body, client.headers("POST", path, body))
-    assert refused(answer) == (400, "ValidationException")
-
-
-def test_api_operations_every_character_of_the_named_set_names_a_key(proxied: Proxied) -> None:
-    names = ["ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789-._", "k" * 128, "...", "-", "_"]
-    proxied.spec["keys"] = {name: {"key": "payments"} for name in names}
-    proxied.put()
-    client = proxied.client()
-    assert [client.get_metadata(name).status for name in names] == [200] * len(names)
-
+from tests.controlplane.api.xks.test_specification_logging import audit
+from tests.harness import document, eventually
+from tests.xksclient import XksClient, b64, metadata, refused
+from tests.xksproxied import Proxied
 
 # ---- requestMetadata, in every API -----------------------------------------------------------------------------------
 
@@ -282,6 +101,22 @@ def test_get_key_metadata_says_what_a_key_is_exposed_for(client: XksClient) -> N
 
 def test_get_key_metadata_of_a_key_that_is_not_there(client: XksClient) -> None:
     assert refused(client.get_metadata("nobody")) == (404, "KeyNotFoundException")
+
+
+def test_get_key_metadata_has_at_most_ten_usages_whatever_was_declared(proxied: Proxied) -> None:
+    proxied.spec["keys"]["payments"] = {"key": "payments", "usages": [*["ENCRYPT"] * 11, "DECRYPT"]}
+    proxied.put()
+    assert proxied.client().get_metadata("payments").json()["keyUsage"] == ["ENCRYPT", "DECRYPT"]
+
+
+def test_get_key_metadata_says_aes_256_of_no_other_key_for_none_can_be_exposed(proxied: Proxied) -> None:
+    proxied.server.apply("more", [document("Key", "signing", keySpec="RSA_2048", keyUsage="SIGN_VERIFY")])
+    keys = {**proxied.spec["keys"], "signing": {"key": "signing"}}
+    wanted = document("XksProxy", "bank", **{**proxied.spec, "keys": keys})
+    answer = proxied.server.rest("PUT", "/v1/xksproxies/bank", wanted)
+    assert answer.status == 422
+    assert "exposes SYMMETRIC_DEFAULT keys only" in answer.body.decode()
+    assert refused(proxied.client().get_metadata("signing")) == (404, "KeyNotFoundException")
 
 
 # ---- Encrypt ---------------------------------------------------------------------------------------------------------
@@ -382,6 +217,31 @@ def test_encrypt_the_same_twice_is_never_the_same(client: XksClient) -> None:
     assert len({ciphertext for ciphertext, _, _, _ in made}) == 20
 
 
+def test_encrypt_the_metadata_says_how_the_associated_data_was_made(client: XksClient) -> None:
+    """Its first octet does, so that another way can be told from this one; no way is tried that it does not name."""
+    sealed = client.encrypt("payments").json()
+    told = base64.b64decode(sealed["ciphertextMetadata"])
+    assert told[0] == 1
+    for other in (0, 2, 255):
+        answer = client.decrypt("payments", {**sealed, "ciphertextMetadata": b64(bytes((other,)) + told[1:])})
+        assert refused(answer) == (400, "InvalidCiphertextException")
+
+
+@pytest.mark.parametrize("api", ["encrypt", "decrypt"])
+def test_encrypt_and_decrypt_need_the_name_of_the_algorithm(client: XksClient, api: str) -> None:
+    body = bodies(client)[api]
+    del body["encryptionAlgorithm"]
+    answer = client.post(f"/keys/payments/{api}", {**body, **metadata()})
+    assert refused(answer) == (400, "ValidationException")
+
+
+def test_encrypt_without_additional_data_is_encrypt_with_none_of_it(client: XksClient) -> None:
+    """A length of zero stands for what is not there."""
+    absent, empty = client.encrypt("payments").json(), client.encrypt("payments", aad=b"").json()
+    assert client.decrypt("payments", absent, b"").status == 200
+    assert client.decrypt("payments", empty).status == 200
+
+
 # ---- Appendix C ------------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +253,13 @@ def test_appendix_c_the_published_example() -> None:
         base64.b64decode("vBxN2ncH1oEkR8WVXpmyYQ=="),
     )
     assert b64(externalkeys.integrity_value(aad, told, sealed)) == "qHA/ImC9h5HsLRXqCyPmWgYx7tzyoTplzILbP0fPXsc="
+
+
+@pytest.mark.parametrize(("aad", "told"), [(b"", b""), (b"aad", b""), (b"", b"told")])
+def test_appendix_c_what_is_absent_is_the_empty_string(aad: bytes, told: bytes) -> None:
+    sealed = GcmCiphertext(b"i" * 12, b"ciphertext", b"t" * 16)
+    digest = hashlib.sha256(aad + told + b"i" * 12 + b"ciphertext" + b"t" * 16).digest()
+    assert externalkeys.integrity_value(aad, told, sealed) == digest
 
 
 # ---- Decrypt ---------------------------------------------------------------------------------------------------------
@@ -419,6 +286,45 @@ def test_decrypt_lengths_of_iv_and_tag(client: XksClient, field: str, length: in
     assert refused(answer) == (400, "InvalidCiphertextException")
 
 
+@pytest.mark.parametrize("length", [12, 16])
+def test_decrypt_takes_an_iv_of_12_or_16_bytes(length: int) -> None:
+    told = {
+        **metadata("Decrypt"),
+        "encryptionAlgorithm": "AES_GCM",
+        "ciphertext": b64(b"c"),
+        "initializationVector": b64(bytes(length)),
+        "authenticationTag": b64(bytes(16)),
+    }
+    assert msgspec.convert(told, wire.DecryptRequest).sealed() == GcmCiphertext(bytes(length), b"c", bytes(16))
+
+
+def test_decrypt_ciphertext_of_4300_bytes_with_8192_of_additional_data_and_plaintext_as_long(
+    client: XksClient,
+) -> None:
+    plaintext, aad = os.urandom(4300), os.urandom(8192)
+    sealed = client.encrypt("payments", plaintext, aad).json()
+    assert (len(sealed["ciphertext"]), len(b64(aad))) == (5736, 10924)
+    opened = client.decrypt("payments", sealed, aad)
+    assert (opened.status, opened.json()) == (200, {"plaintext": b64(plaintext)})
+
+
+@pytest.mark.parametrize("text", ["aGk", "a-_k", "aGk=\n", 1])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "ciphertext",
+        "ciphertextMetadata",
+        "initializationVector",
+        "authenticationTag",
+        "additionalAuthenticatedData",
+    ],
+)
+def test_decrypt_binary_fields_are_standard_base64(client: XksClient, field: str, text: Any) -> None:
+    sealed = client.encrypt("payments").json()
+    answer = client.decrypt("payments", sealed, **{field: text})
+    assert refused(answer) == (400, "ValidationException")
+
+
 def test_decrypt_metadata_of_more_than_20_bytes_is_refused(client: XksClient) -> None:
     sealed = client.encrypt("payments").json()
     answer = client.decrypt("payments", {**sealed, "ciphertextMetadata": b64(bytes(21))})
@@ -426,7 +332,7 @@ def test_decrypt_metadata_of_more_than_20_bytes_is_refused(client: XksClient) ->
 
 
 def test_decrypt_a_ciphertext_opens_under_its_own_key_only(proxied: Proxied) -> None:
-    proxied.server.apply("more", [document_key("other")])
+    proxied.server.apply("more", [document("Key", "other")])
     proxied.spec["keys"]["other"] = {"key": "other"}
     proxied.put()
     client = proxied.client()
@@ -481,6 +387,24 @@ def test_get_health_status_says_all_that_is_required(client: XksClient) -> None:
         assert set(member) == {"id", "model", "healthStatus"}
         assert member["healthStatus"] in ("ACTIVE", "DEGRADED", "UNAVAILABLE")
     assert "0.1.0" in told["xksProxyModel"], "product name and version"
+
+
+def test_get_health_status_names_both_vendors_and_each_model_with_its_version(client: XksClient) -> None:
+    told = client.health().json()
+    assert told["xksProxyVendor"]
+    assert told["ekmVendor"]
+    for member in told["ekmFleetDetails"]:
+        assert __version__ in member["model"]
+        assert len(member["model"]) > len(__version__)
+        assert member["id"]
+
+
+def test_get_health_status_a_fleet_has_at_least_one_proxy() -> None:
+    proxy = {"tls": {"certificate": "c", "key": "k"}, "credentials": []}
+    assert msgspec.convert(proxy, DesiredXksProxy).fleet_size == 1
+    for size in (0, -1, 1.5):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({**proxy, "fleetSize": size}, DesiredXksProxy)
 
 
 @pytest.mark.parametrize(
@@ -551,137 +475,7 @@ def test_error_codes_messages_are_short_printable_ascii_whatever_was_sent(client
         assert refused(answer) == (400, "ValidationException")
 
 
-# ---- Authentication --------------------------------------------------------------------------------------------------
-
-
-def test_authentication_an_unsigned_request_is_refused(client: XksClient) -> None:
-    body = json.dumps(metadata()).encode()
-    answer = client.send("POST", client.path + "/health", body, {"content-type": "application/json"})
-    assert refused(answer) == (401, "AuthenticationFailedException")
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"access_key_id": "X" * 20}, {"secret": SECRET[:-1]}, {"service": "kms"}, {"access_key_id": ""}]
-)
-def test_authentication_a_wrong_signature_is_refused(shared: Proxied, wrong: dict[str, str]) -> None:
-    answer = shared.client(**wrong).health()
-    assert refused(answer) == (401, "AuthenticationFailedException")
-    assert SECRET not in answer.body.decode()
-
-
-def test_authentication_the_payload_is_covered_by_the_signature(client: XksClient) -> None:
-    body = json.dumps(metadata("KmsHealthCheck")).encode()
-    path = client.path + "/health"
-    headers = client.headers("POST", path, body)
-    assert client.send("POST", path, body, headers).status == 200
-    assert refused(client.send("POST", path, body + b" ", headers)) == (401, "AuthenticationFailedException")
-    other = client.path + "/keys/payments/metadata"
-    assert refused(client.send("POST", other, body, headers)) == (401, "AuthenticationFailedException")
-
-
-@pytest.mark.parametrize("minutes", [6, -6])
-def test_appendix_a_a_request_more_than_five_minutes_off_fails_authentication(client: XksClient, minutes: int) -> None:
-    body = {"requestMetadata": metadata("KmsHealthCheck")["requestMetadata"]}
-    at = datetime.now(UTC) + timedelta(minutes=minutes)
-    assert refused(client.post("/health", body, at=at)) == (401, "AuthenticationFailedException")
-    near = datetime.now(UTC) + timedelta(minutes=4 if minutes > 0 else -4)
-    assert client.post("/health", body, at=near).status == 200
-
-
-def test_appendix_a_host_and_date_are_what_is_signed(client: XksClient) -> None:
-    path, body = client.path + "/health", json.dumps(metadata()).encode()
-    signed = client.headers("POST", path, body)
-    assert "SignedHeaders=host;x-amz-date" in signed["Authorization"]
-    assert client.send("POST", path, body, signed).status == 200
-
-
-# ---- Logging ---------------------------------------------------------------------------------------------------------
-
-
-def audit(proxied: Proxied) -> list[dict[str, Any]]:
-    """All records of the audit journal, in order."""
-    files = sorted((proxied.server.directory / "audit").glob("chain-*/segment-*.jsonl"))
-    return [json.loads(line)["record"] for file in files for line in file.read_bytes().split(b"\n") if line]
-
-
-def test_logging_request_metadata_time_result_and_error_of_each_request(shared: Proxied, client: XksClient) -> None:
-    mark = f"mark-{time.time_ns()}"
-    client.encrypt("payments", **metadata(kmsRequestId=mark, kmsViaService="ebs.us-east-2.amazonaws.com"))
-    client.encrypt("disabled", **metadata(kmsRequestId=mark))
-    found = [
-        record
-        for record in audit(shared)
-        if record.get("details", {}).get("requestMetadata", {}).get("kmsRequestId") == mark
-    ]
-    succeeded, failed = found
-    assert succeeded["decision"] == "allowed"
-    assert succeeded["latencyUs"] > 0
-    assert succeeded["details"] == {
-        "door": "xks",
-        "xksProxy": "bank",
-        "externalKeyId": "payments",
-        "rule": "the proxy has no rules",
-        "requestMetadata": {
-            "awsPrincipalArn": ALICE,
-            "kmsKeyArn": KMS_KEY,
-            "kmsOperation": "Encrypt",
-            "kmsRequestId": mark,
-            "kmsViaService": "ebs.us-east-2.amazonaws.com",
-        },
-    }
-    assert succeeded["principal"] == "arn:aws:iam::000000000000:role/xks-proxy/bank"
-    assert succeeded["source"] == "127.0.0.1"
-    assert (failed["decision"], failed["error"]) == ("failed", "Disabled")
-
-
-def test_logging_health_checks_are_logged_with_their_request_id(shared: Proxied, client: XksClient) -> None:
-    mark = f"mark-{time.time_ns()}"
-    assert client.health(kmsRequestId=mark).status == 200
-    assert any(
-        record["details"].get("requestMetadata", {}).get("kmsRequestId") == mark
-        for record in audit(shared)
-        if record.get("operation") == "GetHealthStatus"
-    )
-
-
-def test_logging_no_plaintext_and_no_secret_is_in_any_log_file_or_database(proxied: Proxied) -> None:
-    marker = b"PLAINTEXT-THAT-MUST-NOT-LEAK-" + os.urandom(8).hex().encode()
-    client = proxied.client()
-    for body in (
-        {"plaintext": b64(marker)},
-        {"plaintext": b64(marker), "encryptionAlgorithm": "X"},
-        {"plaintext": [b64(marker)]},
-        {"plaintext": b64(marker), "ciphertextDataIntegrityValueAlgorithm": "SHA_256"},
-        {"additionalAuthenticatedData": b64(marker)},
-    ):
-        answer = client.encrypt("payments", **body)
-        if answer.status == 200:
-            client.decrypt("payments", answer.json())
-    client.encrypt("disabled", marker)
-    proxied.client(secret=SECRET[:-1] + "x").encrypt("payments", marker)
-    proxied.server.stop()
-    secrets = [marker, base64.b64encode(marker)[:-4], SECRET.encode(), SECRET[:-1].encode()]
-    files = [path for path in proxied.server.directory.rglob("*") if path.is_file()]
-    assert len(files) > 3
-    for content in (*(path.read_bytes() for path in files), proxied.server.log().encode()):
-        assert not any(secret in content for secret in secrets)
-
-
-# ---- Load balancer health checks -------------------------------------------------------------------------------------
-
-
-def test_load_balancer_health_checks_get_ping_is_200(client: XksClient) -> None:
-    assert client.send("GET", "/ping").status == 200
-    assert client.send("HEAD", "/ping").status == 200
-
-
-def document_key(name: str) -> dict[str, Any]:
-    return {"apiVersion": "keystead/v1", "kind": "Key", "metadata": {"name": name}, "spec": {}}
-
-
 def rotated(proxied: Proxied, materials: int) -> None:
-    from tests.harness import eventually
-
     eventually(
         lambda: len(proxied.server.ok("GET", "/v1/keys/payments")["status"]["materials"]) == materials, "it has rotated"
     )
