@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from controlplane.api.kms.external_keys import check_uri
 from controlplane.api.kms.shapes.base import XksKeyIdType
+from controlplane.errors import InvalidInput
 from plugins.sdk import KeyStoreError
 from plugins.xks import XksOptions, wire
 from tests.plugins.test_xks_faults import KEY, SYMMETRIC, Store
@@ -101,6 +103,15 @@ def test_api_operations_a_uri_path_is_at_most_128_characters_of_the_named_set() 
     for bad in ("/" + "a" * (128 - len(end)) + end, "/a.b" + end, "/a b" + end, "/ä" + end, end + "?", "", end + "\n"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({**OPTIONS, "uriPath": bad}, XksOptions)
+
+
+def test_api_operations_a_uri_has_at_most_256_characters() -> None:
+    host, path = "https://" + "h" * 82, "/kms/xks/v1"
+    options = {"uriEndpoint": host, "uriPath": "/" + "p" * (128 - len(path) - 1) + path}
+    room = 256 - len(host) - 128 - len("/keys//metadata")
+    check_uri(options, "k" * room)
+    with pytest.raises(InvalidInput, match="257 characters; at most 256"):
+        check_uri(options, "k" * (room + 1))
 
 
 def test_authentication_a_proxy_is_reached_by_https_only() -> None:

@@ -13,19 +13,22 @@ service model. The sentences are ours; where clients are known to look for words
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from controlplane.api.kms.shapes.enums import ConnectionErrorCodeType
 from controlplane.api.services import Services
-from controlplane.errors import ExternalKeyInUse, KeyStoreFailure
-from controlplane.store import externalkeys
+from controlplane.errors import ExternalKeyInUse, InvalidInput, KeyStoreFailure
+from controlplane.schema.meta import KeyStore, Kind
+from controlplane.store import externalkeys, objects
 from plugins.sdk import ProxyFault
 
 _Code = ConnectionErrorCodeType
 
 
+MAX_URI: Final = 256
+"""Characters of a whole URI of a proxy (specification, "API operations")."""
 USE: Final = "KMSInvalidStateException"
 """Of every operation that uses a key."""
 
@@ -155,11 +158,24 @@ async def check_usable(at: Services, key_store: str, external_id: str) -> None:
     """See that an external key is there, free and fit to stand for a KMS key. Raises what CreateKey answers if not."""
     if at.database.read(lambda tx: externalkeys.holder(tx, key_store, external_id)) is not None:
         raise ExternalKeyInUse(f"External key {external_id} stands for another KMS key of this key store already.")
+    store = at.database.read(lambda tx: objects.get_named(tx, Kind.KEY_STORE, key_store))
+    if store is not None:
+        check_uri(cast("KeyStore", store).spec.plugin_options(), external_id)
     found = await at.calls.find_external(key_store, external_id)
     if not (found.key_spec == "AES_256" and found.usages >= {"ENCRYPT", "DECRYPT"} and found.enabled):
         error = KeyStoreFailure(f"external key {external_id} is not fit", reason="KeyRefused", custom=True)
         error.cause = ProxyFault.UNFIT_KEY
         raise error
+
+
+def check_uri(options: Mapping[str, Any], external_id: str) -> None:
+    """See that the longest URI of a key keeps to the specification ("API operations"). Raises :class:`InvalidInput`."""
+    uri = f"{options.get('uriEndpoint', '')}{options.get('uriPath', '')}/keys/{external_id}/metadata"
+    if len(uri) > MAX_URI:
+        raise InvalidInput(
+            f"The URI of this external key has {len(uri)} characters; at most {MAX_URI} are allowed. Use a shorter "
+            "external key id, or a shorter path of the proxy."
+        )
 
 
 def failure(cause: str) -> _Row | None:
