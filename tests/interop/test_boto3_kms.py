@@ -278,6 +278,16 @@ def test_regions_do_not_see_each_others_keys_and_aliases(shared_server: Server, 
 # ---- lists -----------------------------------------------------------------------------------------------------------
 
 
+def test_list_keys_lists_the_keys_of_the_owners_that_are_asked_for(kms: Any) -> None:
+    """No other account shares keys with this one."""
+    mine, others = "SELF", "OTHER_ACCOUNTS_VIA_RAM"
+    made = kms.create_key()["KeyMetadata"]["KeyId"]
+    for owners, found in (([mine], True), ([mine, others], True), ([others, mine], True), ([others], False)):
+        listed = kms.list_keys(ResourceOwners=owners, Limit=1000)
+        assert bool(listed["Keys"]) is found
+        assert (made in {each["KeyId"] for each in listed["Keys"]}) is found or listed["Truncated"]
+
+
 def test_list_keys_pages_through_every_key_once(kms: Any) -> None:
     made = {kms.create_key()["KeyMetadata"]["KeyId"] for _ in range(7)}
     listed = [each for page in pages(kms.list_keys, "Keys", Limit=3) for each in page]

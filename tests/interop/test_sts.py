@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 import xml.etree.ElementTree as ET
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -111,6 +112,17 @@ def test_get_and_post_answer_the_same(shared_server: Server) -> None:
         assert f"<Arn>{ADMIN}</Arn>" in answer.body.decode()
         assert uuid.UUID(answer.headers["x-amzn-requestid"])
         assert answer.headers["date"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "status"), [("ListKeys", {}, 200), ("DescribeKey", {"KeyId": "none"}, 400)]
+)
+def test_an_answer_of_the_kms_door_carries_its_crc(
+    shared_server: Server, operation: str, members: dict[str, object], status: int
+) -> None:
+    answer = shared_server.call(operation, members)
+    assert answer.status == status
+    assert int(answer.headers["x-amz-crc32"]) == zlib.crc32(answer.body)
 
 
 def test_every_answer_of_every_door_is_dated(shared_server: Server) -> None:

@@ -152,12 +152,12 @@ async def _data_key_pair(
     attestation: Attestation | None = None,
 ) -> tuple[KeyRecord, KeyPair, bytes]:
     """The key, a fresh key pair, and the ciphertext of its private key."""
-    if request.key_pair_spec is DataKeyPairSpec.SM2:
-        raise Unsupported("SM2 key specs are available in China Regions only.")
     pair_spec = KeySpec(request.key_pair_spec)
     context = context_for(request.encryption_context, _SYMMETRIC)
 
     async def work(record: KeyRecord) -> tuple[KeyRecord, KeyPair, bytes]:
+        if pair_spec is KeySpec.SM2:
+            raise Unsupported("SM2 key specs are available in China Regions only.")
         pair, blob = await operations.data_key_pair(
             at.calls, record, pair_spec, context, operation=operation, dry_run=bool(request.dry_run)
         )

@@ -21,6 +21,7 @@ from controlplane.api.kms.shapes.enums import (
     KeyLastUsageTrackingOperation,
     KeyManagerType,
     MultiRegionKeyType,
+    ResourceOwnerType,
 )
 from controlplane.api.services import Services
 from controlplane.domain import capabilities, imports
@@ -114,6 +115,8 @@ async def get_key_last_usage(
 async def list_keys(at: Services, caller: Caller, request: shapes.ListKeysRequest) -> shapes.ListKeysResponse:
     async def work() -> shapes.ListKeysResponse:
         after, limit = read_marker(request.marker), request.limit or KEYS_IN_A_PAGE
+        if request.resource_owners is not None and ResourceOwnerType.SELF not in request.resource_owners:
+            return shapes.ListKeysResponse(keys=[], truncated=False)  # no other account shares keys with this one
         found = await at.database.scan(lambda tx: objects.key_ids(tx, caller.region, after, limit + 1))
         page = found[:limit]
         more = len(found) > limit

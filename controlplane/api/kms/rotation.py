@@ -22,17 +22,14 @@ ROTATIONS_IN_A_PAGE = 100
 
 
 async def enable_key_rotation(at: Services, caller: Caller, request: shapes.EnableKeyRotationRequest) -> None:
-    days = request.rotation_period_in_days
-    asked = Request(
-        caller,
-        "EnableKeyRotation",
-        conditions=None if days is None else {"kms:RotationPeriodInDays": str(days)},
-    )
+    days = DEFAULT_PERIOD_DAYS if request.rotation_period_in_days is None else request.rotation_period_in_days
+    # Sent for the default, too, or leaving the member out would go round a policy that limits it.
+    asked = Request(caller, "EnableKeyRotation", conditions={"kms:RotationPeriodInDays": str(days)})
 
     async def work(record: KeyRecord) -> None:
         keys.check_rotates_itself(record.key, automatic=True)
         uid, now = record.key.metadata.uid, at.clock.now()
-        rotation = RotationSpec(enabled=True, period_days=DEFAULT_PERIOD_DAYS if days is None else days)
+        rotation = RotationSpec(enabled=True, period_days=days)
         await at.database.write(lambda tx: keys.change(tx, uid, now, by=caller.principal, rotation=rotation))
 
     await at.usage.on_key(asked, not_alias(request.key_id), work)
