@@ -185,7 +185,7 @@ class Cluster:
         self._holders.pop(label, None)
         if self._used == label:
             self._used = None
-        answers = await self._ask(self._members, lambda member: member.pool.destroy(label))
+        answers = await self._destroy_in_turn(self._members, label)
         failed = [(member, answer) for member, answer in answers if isinstance(answer, Exception)]
         if not failed:
             return
@@ -312,6 +312,14 @@ class Cluster:
         said = await asyncio.gather(*(ask(member) for member in members))
         return list(zip(members, said, strict=True))
 
+    async def _destroy_in_turn(self, members: Sequence[ClusterMember], label: str) -> Answers[bool]:
+        """Destroy a key in one member after the other: two that write to one token at once may miss that it changed,
+        and then not see the next key that the other makes."""
+        answers: list[tuple[ClusterMember, bool | Exception]] = []
+        for member in members:
+            answers += await self._ask([member], lambda each: each.pool.destroy(label))
+        return answers
+
     async def _who_holds(self, label: str) -> list[ClusterMember]:
         """The members that have the key, each shown to have the very same one."""
         known = self._holders.get(label)
@@ -380,7 +388,8 @@ class Cluster:
         try:
             yield label
         finally:
-            await self._ask(self._active, lambda each: each.pool.destroy(label))
+            others = [each for each in self._active if each is not member]
+            await self._destroy_in_turn([member, *others], label)
 
 
 def _at_least_twice(members: list[ClusterMember]) -> list[ClusterMember]:
