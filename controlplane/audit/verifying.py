@@ -93,8 +93,9 @@ def _verify_chain(
         result.signed[path.name] = checked.last.head.seq
     if anchor is not None and expected[anchor.seq] != anchor.hash and bad is None:
         bad = BadRecord(str(path), 0, "the journal's own checkpoint is not what was anchored: recomputed")
-    if bad is not None or checked.bad is not None:
-        result.bad.append(bad or checked.bad)  # type: ignore[arg-type]
+    wrong = checked.bad if bad is None else bad
+    if wrong is not None:
+        result.bad.append(wrong)
 
 
 def _walk_chain(

@@ -53,7 +53,7 @@ def check(
     does not open, and what ``load_plugin`` raises.
     """
     try:
-        import anyio.pytest_plugin  # noqa: F401
+        import anyio.pytest_plugin  # noqa: F401 - asked for only to say what is missing
         import pytest  # noqa: F401
     except ImportError:
         raise InvalidInput(
