@@ -117,6 +117,15 @@ async def works_again(act: Callable[[], Awaitable[Any]]) -> float:
             return time.monotonic() - began
 
 
+async def all_of(store: Pkcs11KeyStore, workers: int) -> list[int]:
+    """Its workers, all of them. A store is open with the first; one that is still on its way cannot be killed here."""
+    deadline = time.monotonic() + 30
+    while len(found := pids(store)) < workers:
+        assert time.monotonic() < deadline, f"{len(found)} of {workers} workers have begun"
+        await asyncio.sleep(0.01)
+    return found
+
+
 def pids(store: Pkcs11KeyStore) -> list[int]:
     assert store._open is not None
     return [pid for member in store._open._members for pid in member.pool.workers.pids]
@@ -315,9 +324,10 @@ async def test_a_pin_that_was_changed_meanwhile_is_not_tried_to_death(
 ) -> None:
     store = await opened(shim.options(workers=2))
     ref = await made(store)
+    workers = await all_of(store, 2)
     token.tool("--change-pin", "--new-pin", "another-pin-77")
     shim.strike(Effect.FAIL, 0xB3, at=0)
-    for pid in pids(store):
+    for pid in workers:
         os.kill(pid, signal.SIGKILL)
     for _ in range(5):
         with pytest.raises(KeyStoreError):
@@ -352,7 +362,7 @@ async def test_a_locked_pin_an_absent_user_and_another_user_are_told_apart(
 async def test_the_pin_is_in_no_process_list_and_in_no_environment(opened: Opener, token: SoftToken) -> None:
     store = await opened(token.options(workers=2))
     await made(store)
-    for pid in pids(store):
+    for pid in await all_of(store, 2):
         shown = b"".join((Path("/proc") / str(pid) / file).read_bytes() for file in ("cmdline", "environ"))
         assert PIN.encode() not in shown
         assert b"softhsm2.conf" in shown
