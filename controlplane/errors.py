@@ -8,6 +8,7 @@
     │   ├── InvalidArn, InvalidAliasName, InvalidMarker, InvalidTags, InvalidPolicy
     │   ├── InvalidGrantId, InvalidGrantToken
     │   ├── UnknownOperation           the door has no operation of this name
+    │   ├── Undecodable                a body that is no JSON, or has members of a wrong type
     │   ├── InvalidKeyUsage            the key's usage or algorithms do not allow this
     │   ├── InvalidCiphertext          not made by this key, or changed, or another encryption context
     │   ├── IncorrectKey               the ciphertext names another key than the caller
@@ -137,6 +138,10 @@ class InvalidGrantToken(InvalidInput):
 
 class UnknownOperation(InvalidInput):
     code = "UnknownOperation"
+
+
+class Undecodable(InvalidInput):
+    code = "Serialization"
 
 
 class InvalidKeyUsage(InvalidInput):

@@ -16,8 +16,22 @@ import pytest
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 
 from controlplane.api.kms import errors, shapes
+from controlplane.api.kms.errors import exception_of
 from controlplane.api.kms.operations import OPERATIONS
-from controlplane.api.kms.shapes.base import exactly
+from controlplane.api.kms.shapes.base import SENSITIVE, exactly
+from controlplane.domain import lifecycle
+from controlplane.errors import (
+    InvalidAliasName,
+    InvalidArn,
+    InvalidGrantToken,
+    InvalidInput,
+    InvalidMarker,
+    InvalidTags,
+    KeyStoreFailure,
+    LimitExceeded,
+    NotFound,
+)
+from plugins.sdk import ProxyFault
 
 MODEL = botocore.session.get_session().get_service_model("kms")
 MODULES = [
@@ -31,8 +45,8 @@ def ours(name: str) -> type[msgspec.Struct] | None:
     return next((getattr(module, name) for module in MODULES if hasattr(module, name)), None)
 
 
-def structures() -> Iterator[tuple[str, StructureShape]]:
-    """Every structure that an operation takes or answers, nested ones included, once."""
+def shapes_of(*roots: Shape | None) -> Iterator[StructureShape]:
+    """Every structure with members under these shapes, themselves included, once."""
     seen: dict[str, StructureShape] = {}
 
     def walk(shape: Shape | None) -> None:
@@ -48,14 +62,24 @@ def structures() -> Iterator[tuple[str, StructureShape]]:
             case MapShape():
                 walk(shape.value)
 
+    for root in roots:
+        walk(root)
+    return (shape for _, shape in sorted(seen.items()) if shape.members)
+
+
+def inputs_and_outputs() -> Iterator[Shape | None]:
     for name in NAMES:
         operation = MODEL.operation_model(name)
-        walk(operation.input_shape)
-        walk(operation.output_shape)
-    return iter(sorted((name, shape) for name, shape in seen.items() if shape.members))
+        yield operation.input_shape
+        yield operation.output_shape
 
 
-STRUCTURES = dict(structures())
+STRUCTURES = {shape.name: shape for shape in shapes_of(*inputs_and_outputs())}
+INPUTS = {shape.name for shape in shapes_of(*(MODEL.operation_model(name).input_shape for name in NAMES))}
+
+SAME = "the model says of it that the KeySpec and CustomerMasterKeySpec fields have the same value"
+WIDER = {"KeyMetadata.CustomerMasterKeySpec": SAME, "GetPublicKeyResponse.CustomerMasterKeySpec": SAME}
+"""Members of answers that have values beyond the model's enumeration, and why."""
 
 
 def test_all_56_operations_of_the_model_are_served_and_no_other() -> None:
@@ -78,9 +102,11 @@ def test_a_structure_has_the_members_of_the_model(name: str) -> None:
     assert struct is not None, f"{name} is not defined"
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     assert fields.keys() == STRUCTURES[name].members.keys()
-    if name.endswith("Request"):
-        required = {encoded for encoded, field in fields.items() if field.required}
-        assert required == set(STRUCTURES[name].required_members)
+    required, wanted = {at for at, field in fields.items() if field.required}, set(STRUCTURES[name].required_members)
+    if name in INPUTS:
+        assert required == wanted
+    else:
+        assert required >= wanted, "an answer always has what the model requires, and may always have more"
 
 
 def members() -> Iterator[Any]:
@@ -95,6 +121,9 @@ def test_a_member_has_the_type_and_the_constraints_of_the_model(name: str, membe
     assert struct is not None
     field = next(field for field in msgspec.structs.fields(struct) if field.encode_name == member)
     told = list(differences(field.type, STRUCTURES[name].members[member], member))
+    if f"{name}.{member}" in WIDER:
+        assert [each.partition(" has ")[1] for each in told] == [" has "], told
+        return
     assert told == [], "\n".join(told)
 
 
@@ -143,6 +172,8 @@ def enum_differences(ours_type: Any, shape: StringShape, path: str) -> Iterator[
         return
     if missing := set(shape.enum) - values:
         yield f"{path} lacks {sorted(missing)}"
+    if more := values - set(shape.enum):
+        yield f"{path} has {sorted(more)}, which the model lacks"
 
 
 def constraint_differences(metas: list[msgspec.Meta], shape: Shape, path: str) -> Iterator[str]:
@@ -162,6 +193,8 @@ def constraint_differences(metas: list[msgspec.Meta], shape: Shape, path: str) -
         expected["pattern"] = exactly(pattern)
     if expected.get("min_length") == 0:
         del expected["min_length"]
+    if bool(shape.metadata.get("sensitive")) is not any(SENSITIVE in (meta.extra or {}) for meta in metas):
+        yield f"{path} is sensitive in one of the two only"
     if told != expected:
         yield f"{path} is constrained by {told}, the model says {expected}"
 
@@ -181,8 +214,76 @@ def unwrapped(ours_type: Any) -> tuple[Any, list[msgspec.Meta]]:
             return ours_type, metas
 
 
+# ---- exceptions ------------------------------------------------------------------------------------------------------
+
+COMMON = {"ValidationException", "SerializationException", "AccessDeniedException", "UnknownOperationException"}
+"""Common to all JSON services."""
+KEY_MEMBERS = {"KeyId", "TargetKeyId", "SourceKeyId", "DestinationKeyId"}
+
+
+def documented(operation: str) -> set[str]:
+    return COMMON | {shape.name for shape in MODEL.operation_model(operation).error_shapes}
+
+
+def taking(*members: str) -> list[str]:
+    """The operations whose input has one of these members."""
+    inputs = {name: MODEL.operation_model(name).input_shape for name in NAMES}
+    return [name for name, shape in inputs.items() if shape is not None and set(members) & shape.members.keys()]
+
+
 def test_every_exception_that_the_door_answers_is_one_of_the_model_or_common_to_json_services() -> None:
-    common = {"ValidationException", "AccessDeniedException", "UnknownOperationException"}
     modelled = {shape.name for shape in MODEL.error_shapes}
     answered = {name for _, name, _ in errors._MAP}
-    assert answered - common <= modelled
+    assert answered - COMMON <= modelled
+
+
+@pytest.mark.parametrize(("theirs", "where", "other"), errors._ELSEWHERE)
+def test_what_is_answered_elsewhere_is_documented_there_and_the_other_is_not(
+    theirs: str, where: frozenset[str], other: str
+) -> None:
+    for operation in sorted(where):
+        assert theirs not in documented(operation), operation
+        assert other in documented(operation), operation
+
+
+@pytest.mark.parametrize("operation", taking(*KEY_MEMBERS))
+def test_a_key_that_cannot_be_found_is_told_in_a_documented_way(operation: str) -> None:
+    for error in (InvalidArn("x"), NotFound("x"), InvalidInput("x")):
+        assert exception_of(error, operation).type in documented(operation)
+
+
+@pytest.mark.parametrize("operation", taking("GrantTokens"))
+def test_a_bad_grant_token_is_told_in_a_documented_way(operation: str) -> None:
+    assert exception_of(InvalidGrantToken("x"), operation).type in documented(operation)
+
+
+@pytest.mark.parametrize("operation", taking("Marker"))
+def test_a_bad_marker_is_told_in_a_documented_way(operation: str) -> None:
+    assert exception_of(InvalidMarker("x"), operation).type in documented(operation)
+
+
+@pytest.mark.parametrize("operation", taking("AliasName"))
+def test_a_bad_alias_name_is_told_in_a_documented_way(operation: str) -> None:
+    assert exception_of(InvalidAliasName("x"), operation).type in documented(operation)
+
+
+@pytest.mark.parametrize("operation", taking("Tags", "TagKeys"))
+def test_bad_tags_are_told_in_a_documented_way(operation: str) -> None:
+    for error in (InvalidTags("x"), LimitExceeded("x")) if operation != "UntagResource" else (InvalidTags("x"),):
+        assert exception_of(error, operation).type in documented(operation)
+
+
+@pytest.mark.parametrize("operation", sorted(lifecycle.USES | {"CreateKey", "GenerateRandom"}))
+def test_a_failing_custom_key_store_is_told_in_a_documented_way(operation: str) -> None:
+    failure = KeyStoreFailure("x", reason="Unreachable", custom=True)
+    assert exception_of(failure, operation).type in documented(operation)
+
+
+@pytest.mark.parametrize("fault", list(ProxyFault))
+def test_a_failing_external_key_store_is_told_in_a_documented_way(fault: ProxyFault) -> None:
+    for operation in sorted(lifecycle.USES | {"CreateKey", "CreateCustomKeyStore", "UpdateCustomKeyStore"}):
+        failure = KeyStoreFailure("x", reason="KeyRefused", custom=True)
+        failure.cause = fault
+        answered = exception_of(failure, operation)
+        assert answered.type in documented(operation), operation
+        assert answered.status == 400

@@ -69,13 +69,13 @@ class KmsDoor:
             operation = OPERATIONS.get(_target(headers))
             if operation is None:
                 raise UnknownOperation("")
-            response = await operation.handle(self._services, caller, operation.decode(body or b"{}"))
+            response = await operation.handle(self._services, caller, operation.read(body or b"{}"))
         except asyncio.CancelledError:
             # The server's grace period is over, and the client still listens: what was begun may go on without it.
             return _refusal(AwsException("DependencyTimeoutException", _STOPPED, 503), request_id)
         except Exception as failure:
             error = await self._audited(failure, caller, headers, request_id, source)
-            if not isinstance(error, KeysteadError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
+            if not isinstance(error, KeysteadError):
                 log.exception("a request failed unexpectedly", request_id=request_id)
             return _refusal(exception_of(error, _target(headers)), request_id)
         return _answer(200, b"" if response is None else _encode(response), request_id)

@@ -1,18 +1,14 @@
-"""The one map from the control plane's errors to AWS exceptions, and from decoding errors to AWS's validation messages.
+"""The one map from the control plane's errors to AWS exceptions.
 
 Source: the exceptions and their HTTP status codes in the KMS service model; the common errors of JSON 1.1 services.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-
 import msgspec
 
 from controlplane import errors
 from controlplane.api.kms import external_keys
-from controlplane.api.kms.shapes.base import model_pattern
 from controlplane.domain import lifecycle
 
 _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
@@ -47,6 +43,7 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
     (errors.InvalidSignature, "KMSInvalidSignatureException", 400),
     (errors.InvalidMac, "KMSInvalidMacException", 400),
     (errors.UnknownOperation, "UnknownOperationException", 400),
+    (errors.Undecodable, "SerializationException", 400),
     (errors.InvalidInput, "ValidationException", 400),
     (errors.KeyStoreNotFound, "CustomKeyStoreNotFoundException", 400),
     (errors.NotFound, "NotFoundException", 400),
@@ -71,6 +68,7 @@ _ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
     ("InvalidArnException", lifecycle.USES | {"CreateAlias", "UpdateAlias"}, "NotFoundException"),
     ("InvalidAliasNameException", frozenset({"DeleteAlias", "UpdateAlias"}), "NotFoundException"),
     ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
+    ("InvalidGrantTokenException", frozenset({"DescribeKey"}), "ValidationException"),
     ("KMSInvalidStateException", frozenset({"GenerateRandom", "CreateKey"}), "CustomKeyStoreInvalidStateException"),
 )
 """Exceptions that some operations do not have in the service model, and what they answer in their place: a client that
@@ -101,10 +99,6 @@ def exception_of(error: Exception, operation: str = "") -> AwsException:
     if isinstance(error, errors.Unauthenticated):
         kind = _UNAUTHENTICATED.get(error.kind, "MissingAuthenticationTokenException")
         return AwsException(kind, error.message, 400)
-    if isinstance(error, msgspec.ValidationError):
-        return _validation(str(error))
-    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
-        return AwsException("SerializationException", "The request body is not valid JSON.", 400)
     if isinstance(error, errors.StoreUnavailable | errors.Fatal):
         return AwsException("KMSInternalException", _INTERNAL, 500)
     if isinstance(error, errors.KeysteadError) and (row := external_keys.failure(error.cause)) is not None:
@@ -120,55 +114,3 @@ def exception_of(error: Exception, operation: str = "") -> AwsException:
 
 def _known(name: str, operation: str) -> str:
     return next((other for theirs, where, other in _ELSEWHERE if theirs == name and operation in where), name)
-
-
-_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_MISSING = re.compile(r"^Object missing required field `(?P<name>\w+)`")
-_NULL = re.compile(r"^Expected `[^`]+`, got `null`")
-_CONSTRAINTS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"^Expected `(?:str|bytes|array)` of length >= (\d+)"),
-        "Member must have length greater than or equal to {}",
-    ),
-    (
-        re.compile(r"^Expected `(?:str|bytes|array)` of length <= (\d+)"),
-        "Member must have length less than or equal to {}",
-    ),
-    (re.compile(r"^Expected `int` >= (\d+)"), "Member must have value greater than or equal to {}"),
-    (re.compile(r"^Expected `int` <= (\d+)"), "Member must have value less than or equal to {}"),
-    (
-        re.compile(r"^Expected `str` matching regex (.+?)(?: - at|$)"),
-        "Member must satisfy regular expression pattern: {}",
-    ),
-    (re.compile(r"^Invalid enum value (.+?)(?: - at|$)"), "Member must satisfy enum value set"),
-)
-
-
-def _validation(message: str) -> AwsException:
-    """A constraint of the model is a ValidationException, a wrong JSON type a SerializationException, as AWS says."""
-    at = _AT.search(message)
-    path = at["path"] if at else ""
-    missing = _MISSING.match(message)
-    if missing:
-        name = f"{path}.{missing['name']}" if path else missing["name"]
-        return _constraint(name, "Value null", "Member must not be null")
-    if _NULL.match(message):
-        return _constraint(path, "Value null", "Member must not be null")
-    for pattern, text in _CONSTRAINTS:
-        match = pattern.match(message)
-        if match:
-            limits = [_as_in_the_model(limit) for limit in match.groups()]
-            return _constraint(path, "Value", text.format(*limits))
-    return AwsException("SerializationException", f"The member {path or 'of the request'} has the wrong type.", 400)
-
-
-def _as_in_the_model(limit: str) -> str:
-    """A limit of a msgspec message: a number, or the repr of a pattern."""
-    return model_pattern(ast.literal_eval(limit)) if limit[:1] in "'\"" else limit
-
-
-def _constraint(path: str, value: str, text: str) -> AwsException:
-    """The first letter of a member is lower case in these messages."""
-    member = ".".join(part[:1].lower() + part[1:] for part in path.split("."))
-    message = f"1 validation error detected: {value} at '{member}' failed to satisfy constraint: {text}"
-    return AwsException("ValidationException", message, 400)

@@ -83,9 +83,8 @@ async def describe_key(at: Services, caller: Caller, request: shapes.DescribeKey
     async def work(record: KeyRecord) -> shapes.KeyMetadata:
         return metadata_of(at, record)
 
-    return shapes.DescribeKeyResponse(
-        key_metadata=await at.usage.on_key(Request(caller, "DescribeKey"), request.key_id, work)
-    )
+    asked = Request(caller, "DescribeKey", grant_tokens=request.grant_tokens or ())
+    return shapes.DescribeKeyResponse(key_metadata=await at.usage.on_key(asked, request.key_id, work))
 
 
 async def get_key_last_usage(
@@ -332,7 +331,7 @@ def _conditions(request: shapes.CreateKeyRequest) -> Conditions:
     """Condition keys of the key that is to be, and of its tags."""
     return {
         **of_spec(
-            request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT,
+            _key_spec(request),
             request.key_usage or KeyUsage.ENCRYPT_DECRYPT,
             request.origin or Origin.AWS_KMS,
             multi_region=bool(request.multi_region),
@@ -349,7 +348,7 @@ def _desired(at: Services, asked: Request, request: shapes.CreateKeyRequest) -> 
             "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
             "CustomerMasterKeySpec is deprecated."
         )
-    key_spec = request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT
+    key_spec = _key_spec(request)
     if request.key_usage is None and key_spec is not KeySpec.SYMMETRIC_DEFAULT:
         raise InvalidInput("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
     if (request.xks_key_id is not None) is not (request.origin is Origin.EXTERNAL_KEY_STORE):
@@ -379,6 +378,11 @@ def _desired(at: Services, asked: Request, request: shapes.CreateKeyRequest) -> 
     if misfits:
         raise Unsupported("; ".join(misfit.message for misfit in misfits))
     return completed
+
+
+def _key_spec(request: shapes.CreateKeyRequest) -> KeySpec:
+    """The key spec that is asked for, under its name or the one it had before."""
+    return request.key_spec or KeySpec(request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT)
 
 
 def _store(at: Services, request: shapes.CreateKeyRequest) -> KeyStore:

@@ -34,6 +34,7 @@ from controlplane.api.kms.shapes import keys as key_shapes
 from controlplane.api.kms.shapes import materials as material_shapes
 from controlplane.api.kms.shapes import policies as policy_shapes
 from controlplane.api.kms.shapes.base import Shape
+from controlplane.api.kms.validation import refusal
 from controlplane.api.services import Services
 
 Handler = Callable[[Services, Caller, Any], Awaitable[Shape | None]]
@@ -46,6 +47,13 @@ class Operation(msgspec.Struct, frozen=True):
     request: type[Shape]
     handle: Handler
     decode: Callable[[bytes], Any]
+
+    def read(self, body: bytes) -> Any:
+        """The request in a body. Raises :class:`InvalidInput` with every constraint that it breaks."""
+        try:
+            return self.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise refusal(self.request, body) from None
 
 
 def _operation(name: str, request: type[Shape], handle: Handler) -> Operation:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from controlplane.access.authorise import key_policy
 from controlplane.access.caller import Caller
-from controlplane.api.kms.keys import not_alias, read_marker
+from controlplane.api.kms.keys import not_alias, read_marker, write_marker
 from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import policies as shapes
 from controlplane.api.services import Services
@@ -18,6 +18,7 @@ from controlplane.usage.perform import Request
 
 DEFAULT = "default"
 RAM = "AWS_RAM"
+POLICIES_IN_A_PAGE = 100
 
 
 async def put_key_policy(at: Services, caller: Caller, request: shapes.PutKeyPolicyRequest) -> None:
@@ -50,9 +51,11 @@ async def list_key_policies(
     at: Services, caller: Caller, request: shapes.ListKeyPoliciesRequest
 ) -> shapes.ListKeyPoliciesResponse:
     async def work(_: KeyRecord) -> shapes.ListKeyPoliciesResponse:
-        after = read_marker(request.marker)
+        after, limit = read_marker(request.marker), request.limit or POLICIES_IN_A_PAGE
+        rest = [name for name in (DEFAULT,) if name > after]
+        page, more = rest[:limit], len(rest) > limit
         return shapes.ListKeyPoliciesResponse(
-            policy_names=[name for name in (DEFAULT,) if name > after], truncated=False
+            policy_names=page, truncated=more, next_marker=write_marker(page[-1]) if more else None
         )
 
     return await at.usage.on_key(Request(caller, "ListKeyPolicies"), not_alias(request.key_id), work)

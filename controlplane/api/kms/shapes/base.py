@@ -14,6 +14,9 @@ import msgspec
 
 from controlplane.api.kms.shapes.enums import KeyEncryptionMechanism, ResourceOwnerType
 
+SENSITIVE: Final = "sensitive"
+"""The mark of a type whose values are in no message, as in the model."""
+
 _OPEN: Final = r"\A(?a:"
 _CLOSE: Final = r")\Z"
 
@@ -25,6 +28,9 @@ def exactly(pattern: str) -> str:
 
 def _text(shortest: int, longest: int, pattern: str) -> msgspec.Meta:
     return msgspec.Meta(min_length=shortest or None, max_length=longest, pattern=exactly(pattern))
+
+
+_sensitive: Final = msgspec.Meta(extra={SENSITIVE: True})
 
 
 def model_pattern(pattern: str) -> str:
@@ -53,12 +59,12 @@ GrantTokenType = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 GrantTokenList = Annotated[list[GrantTokenType], msgspec.Meta(max_length=10)]
 KeyIdType = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 KeyMaterialDescriptionType = Annotated[str, _text(0, 256, r"^[a-zA-Z0-9:/_\s.-]+$")]
-KeyStorePasswordType = Annotated[str, msgspec.Meta(min_length=7, max_length=32)]
+KeyStorePasswordType = Annotated[str, msgspec.Meta(min_length=7, max_length=32), _sensitive]
 LimitType = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 MarkerType = Annotated[str, _text(1, 1024, r"[\u0020-\u00FF]*")]
 NumberOfBytesType = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 PendingWindowInDaysType = Annotated[int, msgspec.Meta(ge=1, le=365)]
-PlaintextType = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4096)]
+PlaintextType = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4096), _sensitive]
 PolicyNameType = Annotated[str, _text(1, 128, r"[\w]+")]
 PolicyType = Annotated[str, _text(1, 131072, r"[\u0009\u000A\u000D\u0020-\u00FF]+")]
 PrincipalIdType = Annotated[str, _text(1, 256, r"^[\w+=,.@:/-]+$")]
@@ -70,8 +76,8 @@ ServicePrincipalType = Annotated[str, _text(1, 128, r"^([A-Za-z0-9\-]+)\.([A-Za-
 TagKeyType = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 TrustAnchorCertificateType = Annotated[str, msgspec.Meta(min_length=1, max_length=5000)]
 XksKeyIdType = Annotated[str, _text(1, 128, r"^[a-zA-Z0-9-_.]+$")]
-XksProxyAuthenticationAccessKeyIdType = Annotated[str, _text(20, 30, r"^[A-Z2-7]+$")]
-XksProxyAuthenticationRawSecretAccessKeyType = Annotated[str, _text(43, 64, r"^[a-zA-Z0-9\/+=]+$")]
+XksProxyAuthenticationAccessKeyIdType = Annotated[str, _text(20, 30, r"^[A-Z2-7]+$"), _sensitive]
+XksProxyAuthenticationRawSecretAccessKeyType = Annotated[str, _text(43, 64, r"^[a-zA-Z0-9\/+=]+$"), _sensitive]
 XksProxyUriEndpointType = Annotated[str, _text(10, 128, r"^https://[a-zA-Z0-9.-]+$")]
 XksProxyUriPathType = Annotated[str, _text(10, 128, r"^(/[a-zA-Z0-9\/_-]+/kms/xks/v\d{1,2})$|^(/kms/xks/v\d{1,2})$")]
 XksProxyVpcEndpointServiceNameType = Annotated[

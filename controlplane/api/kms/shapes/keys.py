@@ -24,6 +24,7 @@ from controlplane.api.kms.shapes.base import (
     XksKeyIdType,
 )
 from controlplane.api.kms.shapes.enums import (
+    CustomerMasterKeySpec,
     EncapsulationAlgorithmSpec,
     EncryptionAlgorithmSpec,
     ExpirationModelType,
@@ -41,7 +42,7 @@ class CreateKeyRequest(Shape, kw_only=True):
     policy: PolicyType | None = None
     description: DescriptionType | None = None
     key_usage: KeyUsage | None = None
-    customer_master_key_spec: KeySpec | None = None
+    customer_master_key_spec: CustomerMasterKeySpec | None = None
     key_spec: KeySpec | None = None
     origin: Origin | None = None
     custom_key_store_id: CustomKeyStoreIdType | None = None
