@@ -27,6 +27,7 @@ from controlplane.schema.mistakes import Mistake, Path, path_text
 from controlplane.schema.principals import DesiredPrincipal, PrincipalType
 from controlplane.schema.reading import Format, Passage
 from controlplane.schema.xksproxies import DesiredXksProxy
+from plugins.sdk.external import is_numbered
 
 __all__ = [
     "Document",
@@ -460,6 +461,10 @@ def _key_store_rules(name: str, spec: DesiredKeyStore) -> Iterator[Mistake]:
         if field != own and getattr(spec, field) is not None:
             message = f"these are not the options of a key store of type `{spec.type}`"
             yield Mistake(message, ("spec", field), f"its options stand under `{own}`")
+    endpoint = (spec.xks or {}).get("uriEndpoint")
+    if isinstance(endpoint, str) and is_numbered(endpoint.removeprefix("https://")):
+        hint = "name the domain that the proxy's certificate is for; the address goes into `address`"
+        yield Mistake("this is an IP address", ("spec", "xks", "uriEndpoint"), hint)
 
 
 def _xks_proxy_rules(

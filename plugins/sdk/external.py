@@ -6,9 +6,21 @@ doors map it to the exceptions of their API.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+_NUMBER: Final = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z")
+
+
+def is_numbered(host: str) -> bool:
+    """Whether a host is an IPv4 address, in any form that resolvers take (``127.1``, ``0x7f``), and no domain name.
+
+    The proxy's server has to be a domain name (XKS specification, "API operations"), whose last label is no number.
+    """
+    return _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]) is not None
 
 
 class ExternalKey(msgspec.Struct, frozen=True):

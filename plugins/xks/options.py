@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from plugins.sdk import KeptSecretSource, Options
+from plugins.sdk import KeptSecretSource, Misconfigured, Options
+from plugins.sdk.external import is_numbered
 
 BUDGET_MILLISECONDS: Final = 250
 """How long KMS waits for an answer of a proxy, connecting included (specification, "KMS Considerations")."""
@@ -44,6 +45,13 @@ class XksOptions(Options, frozen=True):
     region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$(?!\n)")] = "us-east-1"
     timeout_milliseconds: Annotated[int, msgspec.Meta(ge=10, le=BUDGET_MILLISECONDS)] = BUDGET_MILLISECONDS
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 128
+
+    def check(self) -> None:
+        if is_numbered(self.host):
+            raise Misconfigured(
+                f"uriEndpoint: {self.host} is an IP address; name the domain that the proxy's certificate is for, and "
+                "give the address as address"
+            )
 
     @property
     def budget(self) -> float:

@@ -6,6 +6,7 @@ Each name has the section that it is about. What follows from wrong answers is i
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 from controlplane.api.kms.external_keys import check_uri
 from controlplane.api.kms.shapes.base import XksKeyIdType
 from controlplane.errors import InvalidInput
-from plugins.sdk import KeyStoreError
+from controlplane.schema.documents import check, parse
+from plugins.sdk import KeyStoreError, Misconfigured
 from plugins.xks import XksOptions, wire
+from tests.harness import document
 from tests.plugins.test_xks_faults import KEY, SYMMETRIC, Store
 from tests.xksclient import HOST
 from tests.xksproxy import ACCESS_KEY_ID, PATH, ScriptedProxy
@@ -112,6 +115,29 @@ def test_api_operations_a_uri_has_at_most_256_characters() -> None:
     check_uri(options, "k" * room)
     with pytest.raises(InvalidInput, match="257 characters; at most 256"):
         check_uri(options, "k" * (room + 1))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1.", "127.1", "2130706433", "0x7f000001", "0X7F.0.0.1", "0177.0.0.01", "0x", "a.1"]
+)
+def test_api_operations_a_server_is_a_fully_qualified_domain_name_rather_than_an_ip_address(host: str) -> None:
+    endpoint = f"https://{host}"
+    with pytest.raises(Misconfigured, match="IP address; name the domain"):
+        msgspec.convert({**OPTIONS, "uriEndpoint": endpoint}, XksOptions).check()
+    stated = document("KeyStore", "bank", type="xks", xks={**OPTIONS, "uriEndpoint": endpoint})
+    located, _ = parse(json.dumps(stated), file="bank.json", format="json")
+    (problem,) = check(located)
+    assert problem.path == "spec.xks.uriEndpoint"
+    assert "name the domain" in problem.hint
+
+
+def test_api_operations_a_server_is_any_domain_name() -> None:
+    for host in ("localhost", "proxy.bank.example", "127.0.0.1.bank.example", "0x7f.com", "a.b-1", "xn--p1ai."):
+        endpoint = f"https://{host}"
+        msgspec.convert({**OPTIONS, "uriEndpoint": endpoint}, XksOptions).check()
+        stated = document("KeyStore", "bank", type="xks", xks={**OPTIONS, "uriEndpoint": endpoint})
+        located, problems = parse(json.dumps(stated), file="bank.json", format="json")
+        assert (len(located), problems, check(located)) == (1, [], [])
 
 
 def test_authentication_a_proxy_is_reached_by_https_only() -> None:

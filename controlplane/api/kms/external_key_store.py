@@ -10,7 +10,6 @@ Source of the rules: the AWS KMS API reference and the exceptions of the service
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -38,6 +37,7 @@ from controlplane.schema.meta import KeyStore
 from controlplane.store import keystores
 from controlplane.store.database import Tx
 from plugins.sdk import SecretBytes
+from plugins.sdk.external import is_numbered
 
 _Code = ConnectionErrorCodeType
 _Connectivity = XksProxyConnectivityType
@@ -160,11 +160,11 @@ _ONLY_WITH_SERVICE: Final = InvalidInput(
 
 def _check_named(endpoint: str) -> None:
     """A server is named, never numbered (specification of the proxy API, "API operations")."""
-    try:
-        ipaddress.ip_address(endpoint.removeprefix("https://"))
-    except ValueError:
-        return
-    raise InvalidInput("XksProxyUriEndpoint must have a domain name, not an IP address.")
+    if is_numbered(endpoint.removeprefix("https://")):
+        raise InvalidInput(
+            "XksProxyUriEndpoint must have a domain name, not an IP address: the one that the proxy's certificate is "
+            "for. The settings of the server say at which address it is reached (xksConnections)."
+        )
 
 
 def _required(service: str | None) -> str:

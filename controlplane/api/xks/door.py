@@ -22,10 +22,9 @@ from controlplane.access.caller import Caller
 from controlplane.api import ids
 from controlplane.api.wire import Answer
 from controlplane.api.xks import metrics, wire
-from controlplane.api.xks.errors import InvalidUriPath, Refusal, refusal_of
+from controlplane.api.xks.errors import Api, InvalidUriPath, Refusal, refusal_of
 from controlplane.api.xks.health import Health, told
 from controlplane.api.xks.served import Served
-from controlplane.api.xks.wire import Api
 from controlplane.errors import (
     AccessDenied,
     InvalidInput,
@@ -53,6 +52,9 @@ VENDOR: Final = "Keystead"
 MODEL: Final = f"Keystead XKS proxy {__version__}"
 PING: Final = b"/ping"
 CONTENT_TYPE: Final = (b"content-type", b"application/json")
+_ONLY_POST: Final = Refusal("UnsupportedOperationException", "Only POST is allowed here.")
+"""What goes with 405, for which the specification has no name: one that every API may answer."""
+_UNKNOWN: Final = "unknown"
 
 Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -99,28 +101,28 @@ class XksDoor:
             return _answer(200, b'{"status":"ok"}', "")
         request_id = ids.request_id()
         began = perf_counter()
-        name, what, caller = "", "unknown", None
+        name, caller = "", None
+        api: Api | None = None
         try:
             self._catalog.refresh()
             served, rest = self._served(find, raw_path, query_string)
             name = served.name
             if method != "POST":
-                return _answer(405, Refusal("ValidationException", "Only POST is allowed here.").body(), request_id)
+                return _answer(405, _ONLY_POST.body(), request_id)
             served.authenticate(method, raw_path, query_string, headers, body)
             served.count(asyncio.get_running_loop().time())
             api, external_key_id = wire.api_of(rest)
-            what = api.value
             caller = served.caller(request_id, source)
             details = {"door": "xks", "xksProxy": name}
             asked = _Asked(served, caller, headers, body, external_key_id, details)
             answer = await self._perform(api, asked)
         except Exception as failure:
             error = await self._audited(failure, caller, name, headers, request_id, source)
-            refusal = refusal_of(error, request_id)
-            self._note(error, refusal, name, what, request_id, source)
-            metrics.observe(name, what, refusal.name, perf_counter() - began)
+            refusal = refusal_of(error, request_id, api)
+            self._note(error, refusal, name, api or _UNKNOWN, request_id, source)
+            metrics.observe(name, api or _UNKNOWN, refusal.name, perf_counter() - began)
             return _answer(refusal.status, refusal.body(), request_id)
-        metrics.observe(name, what, "", perf_counter() - began)
+        metrics.observe(name, api, "", perf_counter() - began)
         return _answer(200, _encode(answer), request_id)
 
     async def _audited(
@@ -148,7 +150,7 @@ class XksDoor:
         """The answer to a request that is not even looked at: too large, or too many at once."""
         request_id = ids.request_id()
         refusal = refusal_of(error, request_id)
-        metrics.observe("", "unknown", refusal.name, 0.0)
+        metrics.observe("", _UNKNOWN, refusal.name, 0.0)
         return _answer(refusal.status, refusal.body(), request_id)
 
     # ---- the four APIs ---------------------------------------------------------------------------------------------

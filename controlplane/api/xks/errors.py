@@ -1,12 +1,13 @@
 """The one map from the control plane's errors to the XKS error names, and how a refusal looks on the wire.
 
-Source: specification, "Error codes": names, HTTP codes, and that a message has fewer than 512 characters, all printable
-ASCII.
+Source: specification, "Error codes": names, HTTP codes, the APIs that answer each, and that a message has fewer than
+512 characters, all printable ASCII.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -28,6 +29,26 @@ STATUS: Final[Mapping[str, int]] = {
     "InternalException": 500,
 }
 """Every error name of the specification and its HTTP code."""
+
+
+class Api(StrEnum):
+    """The APIs, by what their path ends in."""
+
+    METADATA = "metadata"
+    ENCRYPT = "encrypt"
+    DECRYPT = "decrypt"
+    HEALTH = "health"
+
+
+_OF_KEYS: Final = frozenset(Api) - {Api.HEALTH}
+
+APIS: Final[Mapping[str, frozenset[Api]]] = {
+    **dict.fromkeys(STATUS, frozenset(Api)),
+    **dict.fromkeys(("ValidationException", "AccessDeniedException", "KeyNotFoundException"), _OF_KEYS),
+    "InvalidCiphertextException": frozenset({Api.DECRYPT}),
+    "InvalidKeyUsageException": frozenset({Api.ENCRYPT, Api.DECRYPT}),
+}
+"""The APIs that may answer each error: the last column of the table."""
 
 MAX_MESSAGE: Final = 511
 
@@ -69,12 +90,22 @@ _TOLD: tuple[tuple[type[Exception], str], ...] = (
 """Errors whose own message is for the caller. First match wins: a class stands before its base."""
 
 
-def refusal_of(error: Exception, request_id: str) -> Refusal:
-    """What an error is in the words of the specification.
+def refusal_of(error: Exception, request_id: str, api: Api | None = None) -> Refusal:
+    """What an error is in the words of the specification; ``api`` is None as long as the request has named none.
+
+    An error that the table does not have for the API is the generic one, and its message still says what is wrong: a
+    body of GetHealthStatus that is none, for which there is no ValidationException.
 
     Which rule denied, which key store failed and how, is the operator's to know: it is in the audit record, and the
     answer goes into the log of another account.
     """
+    refusal = _refusal(error, request_id)
+    if api is None or api in APIS[refusal.name]:
+        return refusal
+    return Refusal("InternalException", refusal.message)
+
+
+def _refusal(error: Exception, request_id: str) -> Refusal:
     if isinstance(error, errors.InvalidCiphertext):
         return Refusal(
             "InvalidCiphertextException",

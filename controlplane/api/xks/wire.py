@@ -6,12 +6,11 @@ Source: specification, "API operations". Unknown fields are let through everywhe
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from controlplane.api.xks.errors import InvalidUriPath
+from controlplane.api.xks.errors import Api, InvalidUriPath
 from controlplane.errors import InvalidCiphertext, InvalidInput, Unsupported
 from controlplane.schema.base import EXTERNAL_KEY_ID_PATTERN
 from controlplane.schema.xksproxies import URI_SUFFIX, XksHealth, XksUsage
@@ -27,15 +26,6 @@ IV_LENGTHS: Final = (12, 16)
 TAG_LENGTH: Final = 16
 AES_GCM: Final = "AES_GCM"
 SHA_256: Final = "SHA_256"
-
-
-class Api(StrEnum):
-    """The APIs, by what their path ends in."""
-
-    METADATA = "metadata"
-    ENCRYPT = "encrypt"
-    DECRYPT = "decrypt"
-    HEALTH = "health"
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -244,6 +244,7 @@ def test_create_refuses_requests_that_cannot_be_meant(front: Server, external: E
         {"XksProxyConnectivity": "VPC_ENDPOINT_SERVICE"},
         {"XksProxyUriEndpoint": f"http://{HOST}"},
         {"XksProxyUriEndpoint": "https://127.0.0.1"},
+        {"XksProxyUriEndpoint": "https://0x7f.1"},
         {"XksProxyUriPath": "/somewhere/else"},
     ):
         assert refusal(kms.create_custom_key_store, **external.request(**more)).type == "ValidationException", more

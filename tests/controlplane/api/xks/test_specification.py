@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from controlplane import __version__
+from controlplane import __version__, errors
 from controlplane.api.xks import wire
-from controlplane.api.xks.errors import STATUS
+from controlplane.api.xks.errors import STATUS, Api, InvalidUriPath, refusal_of
 from controlplane.schema.xksproxies import DesiredXksProxy
 from controlplane.usage import externalkeys
 from plugins.sdk import GcmCiphertext
@@ -408,10 +408,29 @@ def test_get_health_status_a_fleet_has_at_least_one_proxy() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"requestMetadata": {}}, {"requestMetadata": {"kmsOperation": "x"}}, [], None, b"{"]
+    ("body", "told"),
+    [
+        ({}, "requestMetadata"),
+        ({"requestMetadata": {}}, "kmsOperation"),
+        ({"requestMetadata": {"kmsOperation": "x"}}, "kmsRequestId"),
+        ([], "object"),
+        (None, "object"),
+        (b"{", "JSON"),
+        (b"\xff", "JSON"),
+        (b"[" * 5000, "object"),
+    ],
 )
-def test_get_health_status_needs_request_id_and_operation(client: XksClient, body: Any) -> None:
-    assert refused(client.post("/health", body)) == (400, "ValidationException")
+def test_error_codes_get_health_status_has_no_validation_exception_and_says_what_is_missing(
+    client: XksClient, body: Any, told: str
+) -> None:
+    answer = client.post("/health", body)
+    assert refused(answer) == (500, "InternalException")
+    assert told in answer.json()["errorMessage"]
+
+
+def test_error_codes_get_health_status_of_another_content_type_is_no_validation_exception(client: XksClient) -> None:
+    body = b'{"requestMetadata": {"kmsOperation": "x", "kmsRequestId": "x"}}'
+    assert refused(client.post("/health", body, **{"content-type": "text/plain"})) == (500, "InternalException")
 
 
 def test_get_health_status_uses_a_test_key_and_no_key_of_anybody(shared: Proxied, client: XksClient) -> None:
@@ -441,6 +460,36 @@ def test_error_codes_names_and_codes_are_those_of_the_table() -> None:
         "DependencyTimeoutException": 503,
         "InternalException": 500,
     }
+
+
+ALL = {"metadata", "encrypt", "decrypt", "health"}
+OF_KEYS = ALL - {"health"}
+TABLE = {
+    "ValidationException": OF_KEYS,
+    "InvalidStateException": ALL,
+    "InvalidCiphertextException": {"decrypt"},
+    "InvalidKeyUsageException": {"decrypt", "encrypt"},
+    "AuthenticationFailedException": ALL,
+    "AccessDeniedException": OF_KEYS,
+    "KeyNotFoundException": OF_KEYS,
+    "InvalidUriPathException": ALL,
+    "ThrottlingException": ALL,
+    "UnsupportedOperationException": ALL,
+    "DependencyTimeoutException": ALL,
+    "InternalException": ALL,
+}
+"""The last column: the APIs that may answer each."""
+
+
+@pytest.mark.parametrize("api", Api)
+def test_error_codes_no_api_answers_an_error_that_the_table_does_not_have_for_it(api: Api) -> None:
+    kinds = [
+        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.KeysteadError)
+    ]
+    kinds.remove(errors.InvalidSpec)  # an InvalidInput that is made of problems
+    answered = {refusal_of(kind("x"), "id", api).name for kind in (*kinds, InvalidUriPath, ValueError)}
+    answered.add(refusal_of(errors.KeyStoreUnavailable("x", reason="Deadline"), "id", api).name)
+    assert answered == {name for name, apis in TABLE.items() if api in apis}
 
 
 def test_error_codes_a_disabled_key_is_in_an_invalid_state(client: XksClient) -> None:
