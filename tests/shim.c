@@ -19,7 +19,7 @@ typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word, word, word, word);
 
 enum { FUNCTIONS = 68, PROCESSES = 64 };
-enum { INITIALIZE = 0, OPEN_SESSION = 12, CLOSE_SESSION = 13, CLOSE_ALL = 14, LOGIN = 18, ENCRYPT_INIT = 29, DECRYPT_INIT = 33 };
+enum { INITIALIZE = 0, OPEN_SESSION = 12, CLOSE_SESSION = 13, CLOSE_ALL = 14, LOGIN = 18, ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33 };
 enum { NOTHING, FAIL, FAIL_AFTER, HANG, CRASH, GONE };
 enum { PIN_INCORRECT = 0xA0, PIN_LOCKED = 0xA4, SESSION_COUNT = 0xB1, OTHER_USER = 0x104, PARAMETER_INVALID = 0x71 };
 
@@ -38,6 +38,7 @@ struct control {
   int64_t writes_iv;    /* C_EncryptInit makes the IV itself */
   int64_t gcm_length;   /* the one length of CK_GCM_PARAMS that is taken, or 0 */
   int64_t iv_bits;      /* ulIvBits of the last call */
+  int64_t encrypt_us;   /* how long C_Encrypt takes longer, as a device behind a network does */
   struct { int64_t pid, sessions; } processes[PROCESSES];
 };
 
@@ -98,6 +99,7 @@ static word forward(int index, word a, word b, word c, word d, word e, word f, w
     if (control->wrong_pins_allowed && control->wrong_pins >= control->wrong_pins_allowed) return PIN_LOCKED;
   }
   if (index == OPEN_SESSION && control->sessions_allowed && all_sessions() >= control->sessions_allowed) return SESSION_COUNT;
+  if (index == ENCRYPT && control->encrypt_us) usleep((useconds_t)control->encrypt_us);
   word answer;
   if ((index == ENCRYPT_INIT || index == DECRYPT_INIT) && ((struct mechanism *)b)->type == 0x1087)
     answer = gcm_init(index, a, (struct mechanism *)b, c);

@@ -37,6 +37,7 @@ _FIELDS: Final = (
     "writes_iv",
     "gcm_length",
     "iv_bits",
+    "encrypt_us",
 )
 _PROCESSES: Final = 64
 _SIZE: Final = 8 * (len(_FIELDS) + 2 * _PROCESSES)

@@ -101,8 +101,8 @@ def keystead(data: Path, *, core: int | None = None, program: str | None = None)
 
 
 @contextlib.contextmanager
-def workers(work: Path, number: int, *, cores: Collection[int]) -> Iterator[Server]:
-    """``keystead serve --workers`` on these cores, of a new server in ``work``."""
+def workers(work: Path, number: int, *, cores: Collection[int], settings: str = "") -> Iterator[Server]:
+    """``keystead serve --workers`` on these cores, of a new server in ``work``. ``settings`` are added to its own."""
     keystead_ = [sys.executable, "-m", "controlplane"]
     made = subprocess.run(
         [*keystead_, "init", str(work), "--listen", "127.0.0.1:0", "--json"],
@@ -112,6 +112,8 @@ def workers(work: Path, number: int, *, cores: Collection[int]) -> Iterator[Serv
         timeout=START_SECONDS,
     )
     issued = msgspec.json.decode(made.stdout)
+    with Path(issued["settings"]).open("a", encoding="utf-8") as file:
+        file.write(settings)
     command = [*keystead_, "serve", "--config", issued["settings"], "--workers", str(number), "--json"]
     log = work.with_name(work.name + ".log")
     started = time.monotonic()
