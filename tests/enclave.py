@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import cbor2
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, padding, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.x509.oid import NameOID
 
 from controlplane.domain.attestation import Attestation, verify_attestation
+from controlplane.errors import InvalidInput
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DER = serialization.Encoding.DER
@@ -148,6 +150,11 @@ class Enclave:
     def document(self, **changes: Any) -> bytes:
         return self.sign(cbor2.dumps(self.payload(**changes)))
 
+    def tpm_document(self, **changes: Any) -> bytes:
+        """That of a NitroTPM instead of an enclave."""
+        stated = {"module_id": "i-0123456789abcdef0-tpm0000000000000000", "pcrs": ..., "nitrotpm_pcrs": PCRS}
+        return self.document(**(stated | changes))
+
     def verified(self, document: bytes, now: datetime = NOW) -> Attestation:
         return verify_attestation(document, roots=[self.root], now=now)
 
@@ -165,6 +172,16 @@ def enclave(now: datetime = NOW) -> Enclave:
     zone = region.issue("zone", path_length=1, now=now)
     host = zone.issue("host", path_length=0, bits={"key_cert_sign": True}, now=now)
     return Enclave([root, region, zone, host, host.issue("enclave", ca=False, now=now)], rsa_key(), now)
+
+
+def refused(document: bytes, *words: str, now: datetime = NOW, of: Enclave | None = None) -> str:
+    """The words of the refusal of a document. Fails the test if it is accepted."""
+    with pytest.raises(InvalidInput) as caught:
+        (of or enclave()).verified(document, now)
+    message = caught.value.message
+    assert message.startswith("The attestation document ")
+    assert all(word in message for word in words), message
+    return message
 
 
 # Reading what was sealed

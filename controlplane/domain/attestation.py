@@ -1,4 +1,4 @@
-"""Attestation documents of AWS Nitro Enclaves: is this one genuine, fresh, and what does it say?
+"""Attestation documents of AWS Nitro Enclaves and NitroTPMs: is this one genuine, fresh, and what does it say?
 
 Who calls it: the crypto path, for the ``Recipient`` parameter of Decrypt, GenerateDataKey, GenerateDataKeyPair,
 GenerateRandom and DeriveSharedSecret, before the key is used. Policy evaluation reads :func:`attestation_conditions`.
@@ -20,8 +20,10 @@ minutes gains nothing here, because the answer is sealed to the key that the doc
 Rules: "Nitro Enclaves Attestation Process" (https://github.com/aws/aws-nitro-enclaves-nsm-api, its page
 ``docs/attestation_process.md``; the sections named below are its sections) and "Verifying the root of trust"
 (https://docs.aws.amazon.com/enclaves/latest/user/verify-root.html). COSE: RFC 8152, sections 4.4 and 8.1. Where genuine
-documents differ from the page, the documents win and the place says so. NitroTPM documents (``nitrotpm_pcrs``) are
-refused: they have other registers and other condition keys.
+documents differ from the page, the documents win and the place says so. The document of a NitroTPM differs in two
+things: its registers are ``nitrotpm_pcrs``, and user data and nonce may be longer (EC2 User Guide, "Validate a NitroTPM
+Attestation Document"; same PKI, same root). Its registers have condition keys of their own, so that a policy that asks
+for those of an enclave is not satisfied by an instance, nor the other way round.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 import cbor2
@@ -64,12 +67,25 @@ _SCALAR: Final = (
     48  # octets of r and of s on P-384; section 3.1 of the process page gives digest sizes there, mistakenly
 )
 
+_MAX_ENCLAVE_DATA: Final = 512  # octets of user_data and of nonce; a NitroTPM has 1024
+
 _Certificate = Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024)]
+_Registers = Annotated[
+    dict[Annotated[int, msgspec.Meta(ge=0, lt=32)], bytes], msgspec.Meta(min_length=1, max_length=32)
+]
+
+
+class Environment(StrEnum):
+    """What has been attested."""
+
+    ENCLAVE = "enclave"
+    NITRO_TPM = "nitrotpm"
 
 
 class Attestation(msgspec.Struct, frozen=True):
     """What a genuine document says. ``pcrs``: register contents by index; ``public_key``: SubjectPublicKeyInfo, DER."""
 
+    environment: Environment
     module_id: str
     timestamp: datetime
     pcrs: dict[int, bytes]
@@ -85,12 +101,18 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True):
     module_id: Annotated[str, msgspec.Meta(min_length=1)]
     digest: Literal["SHA384"]
     timestamp: Annotated[int, msgspec.Meta(gt=0)]  # milliseconds since the epoch
-    pcrs: Annotated[dict[Annotated[int, msgspec.Meta(ge=0, lt=32)], bytes], msgspec.Meta(min_length=1, max_length=32)]
     certificate: _Certificate
     cabundle: Annotated[list[_Certificate], msgspec.Meta(min_length=1, max_length=_MAX_BUNDLE)]
+    pcrs: _Registers | None = None  # of an enclave
+    nitrotpm_pcrs: _Registers | None = None  # of a NitroTPM
     public_key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024)] | None = None
-    user_data: Annotated[bytes, msgspec.Meta(max_length=512)] | None = None
-    nonce: Annotated[bytes, msgspec.Meta(max_length=512)] | None = None
+    user_data: Annotated[bytes, msgspec.Meta(max_length=1024)] | None = None
+    nonce: Annotated[bytes, msgspec.Meta(max_length=1024)] | None = None
+
+    @property
+    def registers(self) -> dict[int, bytes]:
+        """Those of the one or the other; :func:`_stated` sees that there are those of one."""
+        return self.pcrs or self.nitrotpm_pcrs or {}
 
 
 def verify_attestation(
@@ -125,9 +147,10 @@ def verify_attestation(
         raise _refused("has no public key: the enclave must ask for it with its RSA public key")
     recipient_key(stated.public_key)
     return Attestation(
+        environment=Environment.ENCLAVE if stated.pcrs else Environment.NITRO_TPM,
         module_id=stated.module_id,
         timestamp=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=stated.timestamp),
-        pcrs=stated.pcrs,
+        pcrs=stated.registers,
         public_key=stated.public_key,
         user_data=stated.user_data,
         nonce=stated.nonce,
@@ -137,11 +160,12 @@ def verify_attestation(
 def attestation_conditions(attestation: Attestation) -> dict[str, str]:
     """The condition keys of a request with this attestation, registers as lower-case hexadecimal.
 
-    Source: https://docs.aws.amazon.com/kms/latest/developerguide/conditions-nitro-enclave.html (``ImageSha384`` is
-    PCR0). The registers of an enclave in debug mode are zeros, and stated as such: no policy should ask for those.
+    Source: KMS Developer Guide, "Condition keys for Nitro Enclaves" (``ImageSha384`` is PCR0) and "Condition keys for
+    NitroTPM". The registers of an enclave in debug mode are zeros, and stated as such: no policy should ask for those.
     """
-    conditions = {f"kms:RecipientAttestation:PCR{index}": pcr.hex() for index, pcr in attestation.pcrs.items()}
-    if 0 in attestation.pcrs:
+    name = "PCR" if attestation.environment is Environment.ENCLAVE else "NitroTPMPCR"
+    conditions = {f"kms:RecipientAttestation:{name}{index}": pcr.hex() for index, pcr in attestation.pcrs.items()}
+    if attestation.environment is Environment.ENCLAVE and 0 in attestation.pcrs:
         conditions["kms:RecipientAttestation:ImageSha384"] = attestation.pcrs[0].hex()
     return conditions
 
@@ -245,7 +269,11 @@ def _stated(payload: bytes) -> _Payload:
     except Exception as wrong:  # msgspec's ValidationError; and whatever a stranger object from the decoder provokes
         detail = f": {wrong}" if isinstance(wrong, msgspec.ValidationError) else ""
         raise _refused(f"is malformed{detail}") from wrong
-    if any(len(pcr) not in (32, 48, 64) for pcr in stated.pcrs.values()):
+    if (stated.pcrs is None) is (stated.nitrotpm_pcrs is None):
+        raise _refused("is malformed: it has the registers of an enclave (pcrs) or of a NitroTPM (nitrotpm_pcrs)")
+    if stated.pcrs and any(len(each or b"") > _MAX_ENCLAVE_DATA for each in (stated.user_data, stated.nonce)):
+        raise _refused(f"is malformed: an enclave has {_MAX_ENCLAVE_DATA} octets of user data and of nonce at most")
+    if any(len(pcr) not in (32, 48, 64) for pcr in stated.registers.values()):
         raise _refused("is malformed: a PCR has another length than 32, 48 or 64 octets")
     return stated
 

@@ -1,10 +1,11 @@
-"""``Recipient``: answers sealed to an attested enclave, under a root certificate that the settings name.
+"""``Recipient``: answers sealed to an attested enclave or NitroTPM, under a root certificate that the settings name.
 
 The enclave is ours (``tests.enclave``): its documents have the form of genuine ones, its root is the one configured.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.enclave import Enclave, enclave, opened
-from tests.harness import Server, refusal
+from tests.harness import ACCOUNT, Server, refusal
 
 Make = Callable[..., Server]
 
@@ -139,6 +140,62 @@ def test_a_document_that_is_not_believed_gets_nothing(kms: Any, key: dict[str, A
             refused = refusal(call, **arguments, **wrong)
             assert (refused.type, refused.status) == ("ValidationException", 400)
             assert words in refused.message
+
+
+def attested_only(**registers: str) -> str:
+    """A key policy that lets who asks use the key in an environment with these registers alone."""
+    root = {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Resource": "*"}
+    keys = {f"kms:RecipientAttestation:{name}": value for name, value in registers.items()}
+    use = ["kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair", "kms:DeriveSharedSecret"]
+    statements = [
+        {"Effect": "Allow", "NotAction": use, **root},
+        {"Effect": "Allow", "Action": use, "Condition": {"StringEqualsIgnoreCase": keys}, **root},
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def test_a_policy_asks_what_the_document_says(kms: Any, here: Enclave) -> None:
+    """An enclave's registers and a NitroTPM's are told apart, and a request without a document has none."""
+    image, boot = "AB" * 48, "cd" * 48
+    in_enclave = {"pcrs": {0: b"\xab" * 48, 4: b"\xcd" * 48}}
+    in_instance = {"pcrs": ..., "nitrotpm_pcrs": {0: b"\xab" * 48, 4: b"\xcd" * 48}}
+    other = {"pcrs": {0: b"\xac" * 48, 4: b"\xcd" * 48}}
+    for registers, allowed, refusals in (
+        ({"ImageSha384": image}, in_enclave, (in_instance, other, None)),
+        ({"PCR0": image, "PCR4": boot}, in_enclave, (in_instance, other, None)),
+        ({"NitroTPMPCR4": boot}, in_instance, (in_enclave, other, None)),
+        ({"NitroTPMPCR4": boot, "PCR4": boot}, None, (in_enclave, in_instance)),
+    ):
+        key_id = kms.create_key(Policy=attested_only(**registers))["KeyMetadata"]["KeyId"]
+        blob = kms.encrypt(KeyId=key_id, Plaintext=b"attested")["CiphertextBlob"]
+        for call, arguments in (
+            (kms.decrypt, {"CiphertextBlob": blob}),
+            (kms.generate_data_key, {"KeyId": key_id, "KeySpec": "AES_256"}),
+            (kms.generate_data_key_pair, {"KeyId": key_id, "KeyPairSpec": "ECC_NIST_P256"}),
+        ):
+            for document in refusals:
+                sent = {} if document is None else recipient(here, **document)
+                assert refusal(call, **arguments, **sent).type == "AccessDeniedException", (registers, document)
+            if allowed is not None:
+                assert call(**arguments, **recipient(here, **allowed))["CiphertextForRecipient"]
+
+
+def test_random_octets_are_for_the_environment_that_a_policy_names(server: Server, here: Enclave) -> None:
+    condition = {"StringEquals": {"kms:RecipientAttestation:PCR0": "ab" * 48}}
+    allow = {"Effect": "Allow", "Action": "kms:GenerateRandom", "Resource": "*", "Condition": condition}
+    kms = server.kms_of(server.person("attested", allow))
+    document = recipient(here, pcrs={0: b"\xab" * 48})
+    assert kms.generate_random(NumberOfBytes=8, **document)["CiphertextForRecipient"]
+    for sent in ({}, recipient(here), recipient(here, pcrs=..., nitrotpm_pcrs={0: b"\xab" * 48})):
+        assert refusal(kms.generate_random, NumberOfBytes=8, **sent).type == "AccessDeniedException"
+
+
+def test_an_instance_with_a_nitrotpm_is_answered_like_an_enclave(kms: Any, key: dict[str, Any], here: Enclave) -> None:
+    document = here.tpm_document(timestamp=int(time.time() * 1000))
+    sent = {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": document}
+    blob = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"for the instance")["CiphertextBlob"]
+    answer = kms.decrypt(CiphertextBlob=blob, Recipient=sent)
+    assert opened(answer["CiphertextForRecipient"], here.rsa_key) == b"for the instance"
 
 
 def test_a_recipient_changes_nothing_of_the_other_checks(kms: Any, key: dict[str, Any], here: Enclave) -> None:

@@ -9,10 +9,11 @@ permission.
 Sources: IAM User Guide, "Grammar of the IAM JSON policy language" and the pages of its elements; KMS Developer Guide,
 "Key policies" and "AWS KMS condition keys".
 
-Stricter than AWS, each on purpose: NotPrincipal stands in Deny statements only (with Allow it gives every other
-principal the permission; the IAM User Guide: "most resource-based policy types do not allow" it), a key policy
-statement without Resource is an error (AWS stores it, without effect), element and operator names are spelled as
-documented.
+NotPrincipal stands in Deny statements only, in no trust policy and in no identity policy, as the page of that element
+says: with Allow it "is not supported", because it would give everybody else the permission.
+
+Stricter than AWS, each on purpose: a key policy statement without Resource is an error (AWS stores it, without effect),
+element and operator names are spelled as documented.
 """
 
 from __future__ import annotations
@@ -207,6 +208,8 @@ class _Reader:
         element = present[0]
         if element == "NotPrincipal" and not deny:
             raise InvalidPolicy("NotPrincipal stands in Deny statements only")
+        if element == "NotPrincipal" and self._trust:
+            raise InvalidPolicy("a trust policy has no NotPrincipal; use a condition on aws:PrincipalArn")
         value = raw[element]
         if value == "*" and _is_text(value):
             return Principals(True, frozenset(), element == "NotPrincipal")

@@ -144,6 +144,14 @@ def test_a_trust_policy_names_no_resource(element: str) -> None:
         parse_policy(document({"Effect": "Allow", "Action": "sts:AssumeRole"}), trust=True)
 
 
+def test_a_trust_policy_excepts_nobody() -> None:
+    """IAM User Guide, "NotPrincipal": it stands in no trust policy."""
+    but = {"Effect": "Deny", "NotPrincipal": {"AWS": ALICE}, "Action": "sts:AssumeRole"}
+    assert parse_policy(document(but | {"Resource": "*"}))
+    with pytest.raises(InvalidPolicy, match="a trust policy has no NotPrincipal"):
+        parse_policy(document(but), trust=True)
+
+
 def test_the_same_text_is_judged_apart_as_what_it_is() -> None:
     """A trust policy that is remembered is none for a key, and the other way round."""
     trust = document({"Effect": "Allow", "Principal": {"AWS": ALICE}, "Action": "*"})
