@@ -58,7 +58,7 @@ import asyncio, msgspec
 from controlplane import processes, server
 from controlplane.errors import KeysteadError
 from controlplane.settings import CustomKeyStores, XksConnection, dev_settings
-from plugins.xks import XksOptions
+from plugins.xks import XksOptions, client
 
 directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
 settings = dev_settings(int(changes.pop("port", 0)), directory)
@@ -70,6 +70,7 @@ if "custom_key_stores" in changes:
 if "xks_connections" in changes:
     changes["xks_connections"] = msgspec.convert(changes["xks_connections"], dict[str, XksConnection])
 patience = changes.pop("xks_patience", 16)
+client.DNS_SECONDS = changes.pop("xks_dns_seconds", client.DNS_SECONDS)
 XksOptions.budget = property(lambda options: patience * options.timeout_milliseconds / 1000)
 settings = msgspec.structs.replace(settings, regions=regions, standard=standard, **changes)
 runs = server if settings.workers == 1 else processes
@@ -84,7 +85,7 @@ except KeysteadError as error:
 """``keystead dev`` with settings that a test can change, among them a log at its most talkative.
 
 ``xks_patience``: times so much it waits longer for external key stores than KMS does, because a machine that runs many
-tests at once is slow. 1 where a test is about the time itself.
+tests at once is slow. 1 where a test is about the time itself. ``xks_dns_seconds``: how long it believes an address.
 """
 
 

@@ -4,7 +4,9 @@ Who calls it: ``plugin``. Guarantees: a call ends within ``timeoutMilliseconds``
 TLS or the proxy do, waiting for a free connection included; at most ``maxConnections`` requests are under way; a
 request is sent again once, within the same budget, if a kept connection turned out to be closed (nothing changes in the
 external key manager by asking twice); redirects are not followed and no proxy is taken from the environment; an answer
-is read up to ``MAX_ANSWER`` bytes; every failure is a :class:`~plugins.sdk.external.ProxyFault`.
+is read up to ``MAX_ANSWER`` bytes; every failure is a :class:`~plugins.sdk.external.ProxyFault`. A budget that was used
+up before there was a TCP connection (no answer of a name server, packets that vanish) is told as UNREACHABLE, one that
+was used up later as TIMED_OUT: KMS tells the two apart.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
+from types import SimpleNamespace
 from typing import Final, TypeVar
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from plugins.sdk import Latency, Unavailable
@@ -32,6 +36,12 @@ RECENT: Final = 500
 """So many requests the latencies are of."""
 
 A = TypeVar("A")
+
+
+class _Attempt(msgspec.Struct):
+    """One try of a request. ``handshakes``: how many had begun when it set out to make a connection, if it did."""
+
+    handshakes: int | None = None
 
 
 class ProxyClient:
@@ -52,16 +62,21 @@ class ProxyClient:
         self.certificate_expires_at: float | None = None
         """Seconds since the epoch; of the proxy's certificate, as the last handshake saw it."""
         self._took: deque[float] = deque(maxlen=RECENT)
+        self._handshakes = 0
+        """TLS handshakes that have begun: so many TCP connections there were."""
         self._resolver = Resolver(options.address)
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_start.append(self._connecting)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=options.max_connections,
-                ssl=tls_context(options, self._connected),
+                ssl=tls_context(options, self._handshake_begins, self._connected),
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
                 resolver=self._resolver,
                 ttl_dns_cache=DNS_SECONDS,
             ),
             timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[tracing],
             trust_env=False,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -126,11 +141,13 @@ class ProxyClient:
         self._under_way += 1
         self._idle.clear()
         begun = monotonic()
+        attempt = _Attempt()
         try:
             async with asyncio.timeout(self._budget):
-                status, content = await self._exchange(self._options.uri_path + rest, body, region)
+                status, content = await self._exchange(self._options.uri_path + rest, body, region, attempt)
         except TimeoutError:
-            raise wire.failure(ProxyFault.TIMED_OUT) from None
+            stuck = attempt.handshakes == self._handshakes
+            raise wire.failure(ProxyFault.UNREACHABLE if stuck else ProxyFault.TIMED_OUT) from None
         except (aiohttp.ClientSSLError, ssl.SSLError):
             raise wire.failure(ProxyFault.TLS_FAILED) from None
         except (aiohttp.ClientConnectionError, OSError) as error:
@@ -148,16 +165,19 @@ class ProxyClient:
             raise wire.refused(status, content)
         return wire.decode(content, answer)
 
-    async def _exchange(self, path: str, body: bytes, region: str) -> tuple[int, bytes]:
+    async def _exchange(self, path: str, body: bytes, region: str, attempt: _Attempt) -> tuple[int, bytes]:
         try:
-            return await self._once(path, body, region)
+            return await self._once(path, body, region, attempt)
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
-            return await self._once(path, body, region)
+            attempt.handshakes = None
+            return await self._once(path, body, region, attempt)
 
-    async def _once(self, path: str, body: bytes, region: str) -> tuple[int, bytes]:
+    async def _once(self, path: str, body: bytes, region: str, attempt: _Attempt) -> tuple[int, bytes]:
         headers = self._signer.headers(path, body, region=region, now=self._now())
         headers["Content-Type"] = "application/json"
-        async with self._session.post(self._url(path), data=body, headers=headers, allow_redirects=False) as response:
+        async with self._session.post(
+            self._url(path), data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+        ) as response:
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
@@ -173,6 +193,13 @@ class ProxyClient:
                 self._urls.clear()
             url = self._urls[path] = URL(self._base + path, encoded=True)
         return url
+
+    async def _connecting(self, _session: object, context: SimpleNamespace, _event: object) -> None:
+        attempt: _Attempt = context.trace_request_ctx
+        attempt.handshakes = self._handshakes
+
+    def _handshake_begins(self) -> None:
+        self._handshakes += 1
 
     def _connected(self, certificate_expires_at: float) -> None:
         self.certificate_expires_at = certificate_expires_at

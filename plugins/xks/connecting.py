@@ -19,10 +19,11 @@ from plugins.xks.options import XksOptions
 _RESOLVERS = 2
 
 
-def tls_context(options: XksOptions, connected: Callable[[float], None]) -> ssl.SSLContext:
+def tls_context(options: XksOptions, begins: Callable[[], None], connected: Callable[[float], None]) -> ssl.SSLContext:
     """TLS 1.2 or newer, the proxy's certificate checked against its host name. Raises ``Misconfigured``.
 
-    ``connected`` is told after each handshake when the proxy's certificate expires, in seconds since the epoch.
+    ``begins`` is called before each handshake, once there is a TCP connection; ``connected`` is told after it when the
+    proxy's certificate expires, in seconds since the epoch.
     """
     try:
         context = ssl.create_default_context(cafile=options.authority)
@@ -35,14 +36,19 @@ def tls_context(options: XksOptions, connected: Callable[[float], None]) -> ssl.
         except OSError as error:
             names = f"{options.client.certificate} and {options.client.key}"
             raise Misconfigured(f"client: {names} cannot be used: {_why(error)}") from None
-    context.sslobject_class = _telling(connected)
+    context.sslobject_class = _telling(begins, connected)
     return context
 
 
-def _telling(connected: Callable[[float], None]) -> type[ssl.SSLObject]:
+def _telling(begins: Callable[[], None], connected: Callable[[float], None]) -> type[ssl.SSLObject]:
     class Telling(ssl.SSLObject):
+        began = False
+
         # A short answer is read whole before anybody could ask its connection: it is given back by then.
-        def do_handshake(self) -> None:
+        def do_handshake(self) -> None:  # is called again and again until it is done
+            if not self.began:
+                self.began = True
+                begins()
             super().do_handshake()
             certificate = self.getpeercert()
             if certificate is not None and "notAfter" in certificate:

@@ -19,6 +19,7 @@ import trustme
 from tests.harness import Refused, Server, eventually, refusal
 from tests.interop.test_custom_key_stores import described, until
 from tests.interop.xks.test_custom_key_stores import External, of_scripted
+from tests.resolver import Names
 from tests.xksclient import HOST, b64
 from tests.xksproxy import ScriptedProxy
 
@@ -252,14 +253,43 @@ def test_a_connection_that_fails_says_why_in_its_error_code(front: Front) -> Non
     assert front.works()
 
 
-def test_a_host_that_does_not_resolve_cannot_be_reached(
-    new_server: ServerMaker, scripted: ScriptedProxy, tmp_path: Path
+def test_a_name_that_does_not_resolve_is_a_proxy_that_cannot_be_reached(
+    new_server: ServerMaker, scripted: ScriptedProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names = Names(tmp_path, monkeypatch)
+    names.say(proxy="127.0.0.1")
     external = of_scripted(scripted, tmp_path)
-    kms = new_server("front").start().kms()
-    asked = external.request(XksProxyUriEndpoint="https://no-such-host.invalid")
-    assert refusal(kms.create_custom_key_store, **asked).type == UNREACHABLE
-    assert kms.describe_custom_key_stores()["CustomKeyStores"] == []
+    external.connection["address"] = "proxy.test"
+    made = new_server(
+        "front", xks_connections=dict.fromkeys((HOST, SECOND_HOST), external.connection), xks_dns_seconds=0
+    )
+    front = Front(made.start(), scripted, external)
+    kms, store = front.kms, front.store
+
+    names.say()
+    scripted.hang_up()
+    scripted.listen()
+    for operation, call in front.uses().items():
+        told = front.exact(operation, call)
+        assert (told.type, "cannot be reached" in told.message) == ("KMSInvalidStateException", True), told
+    for operation, call, exception in (
+        ("CreateKey", front.create_key, STATE),
+        ("CreateCustomKeyStore", front.create_store, UNREACHABLE),
+        ("UpdateCustomKeyStore", front.update_store, UNREACHABLE),
+    ):
+        told = front.exact(operation, call)
+        assert (told.type, "cannot be reached" in told.message) == (exception, True), told
+    assert len(kms.describe_custom_key_stores()["CustomKeyStores"]) == 1
+
+    names.say(proxy="127.0.0.1")
+    eventually(front.works, "it goes on once the name resolves again")
+    assert described(kms, store)["ConnectionState"] == "CONNECTED"
+    kms.disconnect_custom_key_store(CustomKeyStoreId=store)
+    until(kms, store, "DISCONNECTED")
+    names.say()
+    kms.connect_custom_key_store(CustomKeyStoreId=store)
+    assert until(kms, store, "FAILED")["ConnectionErrorCode"] == "XKS_PROXY_NOT_REACHABLE"
+    assert front.exact("Encrypt", front.encrypt).type == "KMSInvalidStateException"
 
 
 # ---- the breaker -----------------------------------------------------------------------------------------------------
