@@ -47,7 +47,7 @@ data "aws_kms_key" "by_alias" {
   key_id = aws_kms_alias.data.name
 }
 
-# A key that signs, with a policy of its own, and one that makes MACs.
+# Keys that sign, one with a policy of its own; that others encrypt for; that agree on secrets; that make MACs.
 
 resource "aws_kms_key" "signing" {
   customer_master_key_spec = "ECC_NIST_P256"
@@ -62,6 +62,24 @@ resource "aws_kms_key_policy" "signing" {
 
 data "aws_kms_public_key" "signing" {
   key_id = aws_kms_key.signing.key_id
+}
+
+resource "aws_kms_key" "releases" {
+  customer_master_key_spec = "RSA_2048"
+  key_usage                = "SIGN_VERIFY"
+  deletion_window_in_days  = 7
+}
+
+resource "aws_kms_key" "mailbox" {
+  customer_master_key_spec = "RSA_2048"
+  key_usage                = "ENCRYPT_DECRYPT"
+  deletion_window_in_days  = 7
+}
+
+resource "aws_kms_key" "handshake" {
+  customer_master_key_spec = "ECC_NIST_P384"
+  key_usage                = "KEY_AGREEMENT"
+  deletion_window_in_days  = 7
 }
 
 resource "aws_kms_key" "cookies" {
@@ -87,10 +105,20 @@ resource "aws_kms_replica_key" "orders_europe" {
   tags                    = { team = var.team }
 }
 
-# A key whose material you bring.
+# A key whose material you bring, and its replica, which needs the same.
 
 resource "aws_kms_external_key" "imported" {
   description             = "Its material was made elsewhere"
+  key_material_base64     = var.material
+  enabled                 = true
+  multi_region            = true
+  valid_to                = var.material_expires
+  deletion_window_in_days = 7
+}
+
+resource "aws_kms_replica_external_key" "imported_europe" {
+  provider                = aws.europe
+  primary_key_arn         = aws_kms_external_key.imported.arn
   key_material_base64     = var.material
   enabled                 = true
   valid_to                = var.material_expires

@@ -1,4 +1,5 @@
-# The stock AWS provider, twice: a provider block speaks to one Region. Only the endpoints are Keystead's.
+# The stock AWS provider, twice: a provider block speaks to one Region. Where Keystead is, the environment says:
+# AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL_STS.
 terraform {
   required_version = ">= 1.5"
   required_providers {
@@ -16,10 +17,6 @@ provider "aws" {
     role_arn     = "arn:aws:iam::${var.account}:role/terraform"
     session_name = "terraform"
   }
-  endpoints {
-    kms = var.endpoint
-    sts = var.endpoint
-  }
 }
 
 provider "aws" {
@@ -28,9 +25,5 @@ provider "aws" {
   assume_role {
     role_arn     = "arn:aws:iam::${var.account}:role/terraform"
     session_name = "terraform"
-  }
-  endpoints {
-    kms = var.endpoint
-    sts = var.endpoint
   }
 }

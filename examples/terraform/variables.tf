@@ -1,8 +1,3 @@
-variable "endpoint" {
-  description = "Where Keystead serves its KMS API, and STS."
-  default     = "http://127.0.0.1:8470"
-}
-
 variable "account" {
   description = "The account of the server, as `keystead init --account` was told."
   default     = "000000000000"
@@ -46,4 +41,27 @@ variable "cluster_certificate" {
 variable "cluster_pin" {
   description = "The PIN of the cluster's user. Terraform keeps it in its state: see README.md."
   sensitive   = true
+}
+
+variable "proxy_endpoint" {
+  description = "The endpoint of an external key store proxy; how it is reached, the settings of the server say."
+  default     = "https://xks.bank.example"
+}
+
+variable "proxy_path" {
+  description = "The path of the proxy, as `keystead xks config` tells it."
+}
+
+variable "proxy_access_key_id" {
+  description = "Of the credential that the proxy knows."
+}
+
+variable "proxy_secret" {
+  description = "The secret of that credential. Terraform keeps it in its state: see README.md."
+  sensitive   = true
+}
+
+variable "external_key" {
+  description = "A key of the external key manager, by the name under which the proxy exposes it."
+  default     = "payments-2026"
 }
