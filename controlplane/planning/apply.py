@@ -17,7 +17,7 @@ from controlplane.domain import lifecycle
 from controlplane.domain.names import principal_arn
 from controlplane.domain.ownership import API, merged, set_manager
 from controlplane.domain.schedule import deletion_request
-from controlplane.errors import AlreadyExists, Blocked, NotFound, StalePlan
+from controlplane.errors import AlreadyExists, Blocked, KeyStoreNotFound, NotFound, StalePlan
 from controlplane.planning.planner import Desire, Draft
 from controlplane.schema.keys import DesiredKey, Management
 from controlplane.schema.keystores import DesiredKeyStore
@@ -292,14 +292,14 @@ def forget(tx: Tx, present: AnyObject, spec_set: str, now: datetime) -> AnyObjec
 def _create(tx: Tx, desire: Desire, author: _Author) -> AnyObject:
     spec, spec_set, now = desire.spec, author.spec_set, author.now
     if isinstance(spec, DesiredKey):
-        store = objects.get_named(tx, Kind.KEY_STORE, spec.key_store)
-        if store is None or store.metadata.deletion is not None:
-            raise StalePlan(f"KeyStore {spec.key_store} of Key {desire.name} is gone since this plan; plan again")
         # An external key's manager hears of the making as of a request of whoever applies.
         asked = CallInfo("CreateKey", author.by, str(uuid.uuid4()))
-        return keys.create(
-            tx, desired=spec, account=author.account, now=now, name=desire.name, spec_set=spec_set, asked=asked
-        )
+        try:
+            return keys.create(
+                tx, desired=spec, account=author.account, now=now, name=desire.name, spec_set=spec_set, asked=asked
+            )
+        except KeyStoreNotFound as error:
+            raise StalePlan(f"{error.message} since the plan of Key {desire.name}; plan again") from None
     if isinstance(spec, DesiredKeyStore):
         return keystores.create(tx, name=desire.name, spec=spec, now=now, spec_set=spec_set)
     if isinstance(spec, DesiredXksProxy):

@@ -134,6 +134,8 @@ def keeping_an_administrator(tx: Tx, changes: list[PlannedChange], wishes: Seque
     }
 
     def administers(change: PlannedChange) -> bool:
+        if change.reason is PlanReason.RELEASED:  # nothing is declared of it: only the fields that are let go of change
+            return change.uid in present and all(field.path != "administrator" for field in change.fields)
         return change.action in (Action.UPDATE, Action.ADOPT) and wanted[change.name].administrator
 
     going = (Action.UPDATE, Action.ADOPT, Action.DELETE)

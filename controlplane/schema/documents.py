@@ -316,11 +316,12 @@ def check(located: Sequence[Located], *, resolved: bool = False) -> list[Problem
     """
     problems: list[Problem] = []
     names: dict[tuple[Kind, str], Source] = {}
+    moves: dict[tuple[Kind, str], Document] = {}
     aliases: dict[tuple[str | None, str], Located] = {}
     paths: dict[tuple[str, int, str], Located] = {}
     external: dict[tuple[str, str], Located] = {}
     for each in located:
-        found = islice(_rules(each, names, aliases, paths, external, resolved=resolved), mistakes.MAX_MISTAKES)
+        found = islice(_rules(each, names, moves, aliases, paths, external, resolved=resolved), mistakes.MAX_MISTAKES)
         problems += _problems(found, each.source.file, each.source.document, each.source.line, each.passage)
     return problems
 
@@ -328,6 +329,7 @@ def check(located: Sequence[Located], *, resolved: bool = False) -> list[Problem
 def _rules(
     each: Located,
     names: dict[tuple[Kind, str], Source],
+    moves: dict[tuple[Kind, str], Document],
     aliases: dict[tuple[str | None, str], Located],
     paths: dict[tuple[str, int, str], Located],
     external: dict[tuple[str, str], Located],
@@ -345,6 +347,9 @@ def _rules(
             yield Mistake(f"a {document.kind} cannot be renamed", path, "only keys can; declare a second one instead")
         elif former == document.name:
             yield Mistake("this is its name", path, "leave it out")
+        elif (other := moves.setdefault((document.kind, former), document)) is not document:
+            message = f"{document.kind} `{former}` becomes `{other.name}` already"
+            yield Mistake(message, path, "one object has one name: take it out of one of them")
     match document:
         case KeyDocument(spec=spec):
             yield from _alias_rules(each, spec, aliases)

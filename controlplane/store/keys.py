@@ -26,13 +26,14 @@ from controlplane.errors import (
     Blocked,
     Conflict,
     InvalidState,
+    KeyStoreNotFound,
     LimitExceeded,
     NotFound,
     Unsupported,
 )
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, Origin, RotationSpec, RotationStatus
-from controlplane.schema.keystores import ConnectionState
+from controlplane.schema.keystores import STANDARD, ConnectionState
 from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind, XksProxy
 from controlplane.store import attempts, claims, events, externalkeys, objects, people
 from plugins.sdk import CallInfo
@@ -56,9 +57,14 @@ def create(
     ``desired`` is complete (``domain.capabilities``).
 
     A key that was not declared is named by its key id. Raises :class:`AlreadyExists` for a name or alias that is taken,
-    and for an external key that stands for another key.
+    and for an external key that stands for another key, :class:`KeyStoreNotFound` for a key store that has gone, or is
+    going: nothing could be made in it, and it could not go while the key is there.
     """
     assert desired.region is not None
+    if desired.key_store != STANDARD:  # which never leaves
+        store = objects.get_named(tx, Kind.KEY_STORE, desired.key_store)
+        if store is None or store.metadata.deletion is not None:
+            raise KeyStoreNotFound(f"key store {desired.key_store} is not there any more")
     uid = str(uuid.uuid4())
     if desired.replica_of is None:
         key_id = new_key_id(uid, multi_region=desired.multi_region)

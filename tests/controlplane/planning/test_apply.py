@@ -246,7 +246,7 @@ async def test_a_plan_is_stale_when_the_store_of_its_key_is_removed(planning: Pl
     await planning.declare(store(), spec_set="stores")
     plan = await planning.plan(key("k", key_store="hsm-a"))
     await planning.declare(spec_set="stores")
-    await assert_stale(planning, planning.apply(plan), "KeyStore hsm-a of Key k is gone")
+    await assert_stale(planning, planning.apply(plan), "key store hsm-a is not there any more since the plan of Key k")
 
 
 async def test_a_plan_with_a_blocked_change_does_nothing_at_all(planning: Planning) -> None:

@@ -159,6 +159,18 @@ async def test_a_shared_object_is_let_go_of_and_not_deleted_by_the_set_that_does
     assert told(await planning.plan()) == {"k": (Action.SCHEDULE_DELETION, "RemovedFromSet")}
 
 
+async def test_an_administrator_is_let_go_of_unless_that_ends_the_last_one(planning: Planning) -> None:
+    await planning.declare(person("p", description="mine"))
+    await planning.declare(person("p", tags={"cost": "7"}), spec_set=OTHER)
+    assert told(await planning.declare(spec_set=OTHER)) == {"p": (Action.UPDATE, "Released")}
+    await planning.declare(person("p", administrator=True), spec_set=OTHER)
+    await planning.give_token("p")
+    assert told(await planning.plan(spec_set=OTHER)) == {"p": (Action.BLOCKED, "LastAdministrator")}
+    await planning.declare(person("p", administrator=True, tags={"cost": "7"}), spec_set=OTHER)
+    await planning.declare(person("p", description="mine", administrator=True))
+    assert told(await planning.plan(spec_set=OTHER)) == {"p": (Action.UPDATE, "Released")}
+
+
 async def test_what_was_changed_through_an_api_belongs_to_it_until_it_is_taken(planning: Planning) -> None:
     await planning.declare(key("k"))
     await by_hand(planning, tags={"cost": "7"})
@@ -282,6 +294,8 @@ async def test_a_key_cannot_move_onto_another_or_out_of_another_set(planning: Pl
     await planning.declare(key("mine"))
     with pytest.raises(InvalidSpec, match="is declared, too"):
         await planning.plan(moved("new", "mine"), key("mine"))
+    with pytest.raises(InvalidSpec, match="Key `mine` becomes `new` already"):
+        await planning.plan(moved("new", "mine"), moved("newer", "mine"))
     with pytest.raises(InvalidSpec, match="cannot be renamed"):
         wrong = msgspec.structs.replace(person(), metadata=DocumentMetadata(name="p", moved_from="q"))
         await planning.plan(wrong)

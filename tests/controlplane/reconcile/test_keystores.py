@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controlplane import metrics
+from controlplane.errors import KeyStoreNotFound
 from controlplane.reconcile.keystores import PROBE_SECONDS
 from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from controlplane.schema.events import EventReason
@@ -239,9 +240,7 @@ async def test_a_store_with_keys_stays_and_stays_connected_so_that_they_can_leav
     assert world.all(Kind.KEY_STORE) == []
 
 
-async def test_a_key_that_is_made_while_its_store_leaves_keeps_the_store(
-    bare: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_key_is_made_in_a_store_that_leaves_or_has_left(bare: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await bare.add_store()
     await bare.connect()
     await remove(bare)
@@ -249,12 +248,14 @@ async def test_a_key_that_is_made_while_its_store_leaves_keeps_the_store(
 
     async def close(connection: Any) -> None:
         await real(connection)
-        await bare.add_key()
+        with pytest.raises(KeyStoreNotFound, match="hsm-a is not there any more"):
+            await bare.add_key()
 
     monkeypatch.setattr(bare.calls, "close", close)
-    with pytest.raises(Exception, match="a key was made in key store hsm-a meanwhile"):
-        await bare.connect()
-    assert bare.store().metadata.name == HSM
+    assert await bare.connect() is None
+    with pytest.raises(KeyStoreNotFound):
+        await bare.add_key()
+    assert (bare.all(Kind.KEY_STORE), bare.all(Kind.KEY)) == ([], [])
 
 
 async def test_a_store_that_is_not_there_is_no_work(bare: World) -> None:

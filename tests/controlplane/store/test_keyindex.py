@@ -30,7 +30,7 @@ from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import Key, Kind
 from controlplane.store import keyindex, keys, migrations, objects, people
 from controlplane.store.database import Database, Tx
-from tests.controlplane.store.samples import ACCOUNT, NOW, REGION
+from tests.controlplane.store.samples import ACCOUNT, NOW, REGION, add_store
 
 STORES = ("standard", "hsm-a")
 
@@ -39,6 +39,8 @@ def add(tx: Tx, name: str, *, material: bool = True, synced: Reason | None = Rea
     """A key with material that was reconciled, as a server has most of them."""
     origin = Origin.AWS_CLOUDHSM if spec.get("key_store", "standard") != "standard" else Origin.AWS_KMS
     desired = DesiredKey(**{"region": REGION, "origin": origin, **spec})
+    if objects.get_named(tx, Kind.KEY_STORE, desired.key_store) is None:
+        add_store(tx, desired.key_store)
     key = keys.create(tx, desired=desired, account=ACCOUNT, now=NOW, name=name)
     status = key.status
     if material:
