@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -14,14 +15,14 @@ from controlplane.access.grant_tokens import GrantTokens
 from controlplane.access.key_store_secrets import KeyStoreSecrets
 from controlplane.audit.reading import JournalReader
 from controlplane.clock import Clock
-from controlplane.errors import ClusterUnsuitable, DeadlineExceeded, KeyStoreFailure, NotFound
+from controlplane.errors import ClusterUnsuitable, DeadlineExceeded, KeyStoreFailure, KeyStoreUnavailable, NotFound
 from controlplane.keystores.calls import Calls
-from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition
+from controlplane.schema.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from controlplane.schema.keys import Origin
 from controlplane.schema.keystores import STANDARD, TOO_FEW_MEMBERS, ConnectionState
 from controlplane.schema.meta import Key, KeyStore, Kind
 from controlplane.settings import Settings
-from controlplane.store import objects
+from controlplane.store import keys, objects
 from controlplane.store.catalog import Catalog
 from controlplane.store.changes import ChangeSignal
 from controlplane.store.database import Database
@@ -32,8 +33,12 @@ from controlplane.usage.perform import Usage
 
 CREATE_SECONDS = 20.0
 """How long CreateKey waits for the reconciler before it answers DependencyTimeoutException."""
+UNREACHABLE_SECONDS = 3.0
+"""How long it waits for a key store that could not be reached: the reconciler tries a second time within it."""
 CONNECT_SECONDS = 20.0
 """How long CreateCustomKeyStore waits for a connection that the settings ask for."""
+
+_Failure = TypeVar("_Failure", bound=KeyStoreFailure)
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -61,13 +66,26 @@ class Services(msgspec.Struct, frozen=True):
     stopping: asyncio.Event
     """Set when the server begins to stop, so that streams end."""
 
-    async def created(self, uid: str) -> Key:
-        """Wait until the reconciler has made the key's first material.
+    async def created(self, uid: str, by: str) -> Key:
+        """Wait until the reconciler has made the key's first material, for ``by`` who asked for it.
 
-        Raises :class:`KeyStoreFailure` if its store refuses, :class:`DeadlineExceeded` if it takes too long; the key
-        stays declared in both cases, and the reconciler goes on.
+        Raises what keeps the key store from it: :class:`KeyStoreFailure` if it refuses or cannot be reached
+        (:data:`UNREACHABLE_SECONDS` after the first try, so that a moment's failure is none),
+        :class:`ClusterUnsuitable`, or :class:`DeadlineExceeded`. What the caller is told failed is not declared any
+        more then (``store.keys.withdraw``).
         """
-        deadline = asyncio.get_running_loop().time() + CREATE_SECONDS
+        try:
+            return await self._created(uid)
+        except (KeyStoreFailure, ClusterUnsuitable, DeadlineExceeded):
+            made = await self.database.write(lambda tx: keys.withdraw(tx, uid, by=by, now=self.clock.now()))
+            if made is not None:  # between the last look and the withdrawal
+                return made
+            raise
+
+    async def _created(self, uid: str) -> Key:
+        now = asyncio.get_running_loop().time
+        deadline, patience = now() + CREATE_SECONDS, UNREACHABLE_SECONDS
+        given_up: float | None = None
         with self.signal.watch(uid) as watch:
             while True:
                 key = self.database.read(lambda tx: objects.get(tx, uid))
@@ -76,11 +94,14 @@ class Services(msgspec.Struct, frozen=True):
                 if key.status.current is not None or key.spec.origin is Origin.EXTERNAL:
                     return key
                 _check_not_refused(key)
-                remaining = deadline - asyncio.get_running_loop().time()
+                remaining = deadline - now()
+                if (unreachable := _unreachable(key)) is not None:
+                    given_up = given_up or now() + patience
+                    remaining = min(remaining, given_up - now())
+                    if remaining <= 0:
+                        raise unreachable
                 if remaining <= 0:
-                    raise DeadlineExceeded(
-                        f"{key.status.arn} is declared and not made yet; its key store is slow or not reachable"
-                    )
+                    raise DeadlineExceeded(f"{key.status.arn} was not made in time: its key store is slow")
                 await watch.changed(remaining)
 
     async def connection_tried(self, uid: str) -> None:
@@ -103,6 +124,21 @@ def _check_not_refused(key: Key) -> None:
     if synced.cause == TOO_FEW_MEMBERS:
         raise ClusterUnsuitable(synced.message)
     if synced.reason is Reason.CREATE_REFUSED:
-        error = KeyStoreFailure(synced.message, reason=synced.reason, custom=key.spec.key_store != STANDARD)
-        error.cause = synced.cause
-        raise error
+        raise _told(KeyStoreFailure, key, synced)
+
+
+def _unreachable(key: Key) -> KeyStoreUnavailable | None:
+    """Why its store could not be asked to make it, if that was tried; the reconciler tries again.
+
+    A condition without a cause says that this server has no connection yet, as after a change of leader.
+    """
+    synced = find_condition(key.status.conditions, ConditionType.SYNCED)
+    if synced is None or synced.reason is not Reason.STORE_UNREACHABLE or not synced.cause:
+        return None
+    return _told(KeyStoreUnavailable, key, synced)
+
+
+def _told(kind: type[_Failure], key: Key, synced: Condition) -> _Failure:
+    error = kind(synced.message, reason=synced.reason, custom=key.spec.key_store != STANDARD)
+    error.cause = synced.cause
+    return error

@@ -5,6 +5,8 @@ Who calls it: ``keys``. Guarantee: the object leaves the store only after its ke
 
 from __future__ import annotations
 
+from typing import cast
+
 from controlplane.audit.journal import AuditJournal
 from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
@@ -12,7 +14,7 @@ from controlplane.domain.schedule import deletion_due, due_words
 from controlplane.errors import Conflict
 from controlplane.reconcile.external import External
 from controlplane.schema.events import EventReason
-from controlplane.schema.meta import MATERIAL_FINALIZER, Key
+from controlplane.schema.meta import Key
 from controlplane.store import events, keys, objects
 from controlplane.store.database import Database, Tx
 
@@ -59,11 +61,8 @@ class Deletion:
             present = objects.require(tx, uid)
             if not deletion_due(present.metadata.deletion, self._clock.now()):
                 raise Conflict(f"the deletion of {key.status.arn} was cancelled or put off")
-            left = tuple(name for name in present.metadata.finalizers if name != MATERIAL_FINALIZER)
-            objects.replace(tx, uid, now=self._clock.now(), finalizers=left)
-            objects.remove(tx, uid)
+            keys.take_out(tx, cast(Key, present), self._clock.now())
             message = f"its waiting period is over and its material is destroyed; {deletion.requested_by} had asked"
             events.record(tx, present, EventReason.KEY_DESTROYED, message, self._clock.now())
-            keys.release_primary(tx, key.status.key_id, self._clock.now())
 
         await self._database.write(remove)

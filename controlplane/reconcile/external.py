@@ -31,7 +31,6 @@ from controlplane.errors import (
 from controlplane.keystores.calls import Calls
 from controlplane.schema.conditions import Reason
 from controlplane.schema.keys import KeyStatus, MaterialState, MaterialStatus
-from controlplane.schema.keystores import TOO_FEW_MEMBERS
 from controlplane.schema.meta import Key
 from controlplane.store import attempts, externalkeys, material, objects
 from controlplane.store.attempts import Attempt, Finding, Verb
@@ -130,7 +129,7 @@ class External:
             raise Held(Reason.CREATE_OUTCOME_UNKNOWN, error.message, unknown=True) from None
         except KeysteadError as error:
             await self._end(attempt, Outcome.REFUSED, error.message)
-            raise Held(_create_reason(error), error.message, cause=error.cause or _too_few(error)) from None
+            raise Held(_create_reason(error), error.message, cause=_cause(error)) from None
         return await self._adopt(key, attempt, made)
 
     async def observe(self, key: Key) -> None:
@@ -262,9 +261,9 @@ class External:
         return reference(key, present.name, present.material_id, token)
 
 
-def _too_few(error: KeysteadError) -> str:
-    """The cause if a cluster lacks members to make a key: whoever waits for the key is told at once."""
-    return TOO_FEW_MEMBERS if isinstance(error, KeyStoreFailure) and error.reason == TOO_FEW_MEMBERS else ""
+def _cause(error: KeysteadError) -> str:
+    """What whoever waits for the key has to know of why it was not made; never empty for a failure of the store."""
+    return error.cause or (error.reason if isinstance(error, KeyStoreFailure) else "")
 
 
 def _create_reason(error: KeysteadError) -> Reason:

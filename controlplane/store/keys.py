@@ -34,7 +34,7 @@ from controlplane.errors import (
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import DesiredKey, KeyState, KeyStatus, Origin, RotationSpec, RotationStatus
 from controlplane.schema.keystores import STANDARD, ConnectionState
-from controlplane.schema.meta import MATERIAL_FINALIZER, Key, KeyStore, Kind, XksProxy
+from controlplane.schema.meta import MATERIAL_FINALIZER, DeletionRequest, Key, KeyStore, Kind, XksProxy
 from controlplane.store import attempts, claims, events, externalkeys, objects, people
 from plugins.sdk import CallInfo
 
@@ -299,6 +299,34 @@ def schedule_deletion(
     message = f"{by} scheduled it for deletion; it is destroyed {due_words(scheduled.metadata.deletion)}"
     events.record(tx, scheduled, EventReason.DELETION_SCHEDULED, message, now)
     return scheduled
+
+
+def withdraw(tx: sqlite3.Connection, uid: str, *, by: str, now: datetime) -> Key | None:
+    """Take back a key that ``by`` asked for and was told failed. The key, unchanged, if it has been made after all.
+
+    Where nothing was made, the key is gone with this transaction. Where its key store may have made something (a call
+    is under way, or its outcome is not known), the key is due for deletion at once: the reconciler finds out, destroys
+    what there is and removes the key, so nothing is left in the device that nobody knows of. A key that was to take
+    over what is in the device stays then: that is not ours to destroy.
+    """
+    key = cast("Key | None", objects.get(tx, uid))
+    if key is None or key.status.materials:
+        return key
+    if attempts.find_open(tx, uid) is None:
+        take_out(tx, key, now)
+    elif key.status.adopts is None and key.metadata.deletion is None:
+        due = DeletionRequest(requested_at=now, due_at=now, window_days=0, requested_by=by)
+        objects.replace(tx, uid, now=now, deletion=due)
+    return None
+
+
+def take_out(tx: sqlite3.Connection, key: Key, now: datetime) -> None:
+    """Remove a key that has no material any more, or has none yet."""
+    uid = key.metadata.uid
+    left = tuple(name for name in key.metadata.finalizers if name != MATERIAL_FINALIZER)
+    objects.replace(tx, uid, now=now, finalizers=left)
+    objects.remove(tx, uid)
+    release_primary(tx, key.status.key_id, now)
 
 
 def cancel_deletion(tx: sqlite3.Connection, uid: str, *, by: str, now: datetime) -> Key:

@@ -183,10 +183,15 @@ def test_an_hsm_that_hangs_crashes_and_goes_costs_its_own_keys_only(
         kms.encrypt(KeyId=other, Plaintext=b"x")
         assert time.monotonic() - began < 1
     assert described(kms, store)["ConnectionState"] == "CONNECTED"
+    began = time.monotonic()
+    assert refusal(make_key, kms=kms, store=store).type == "CustomKeyStoreInvalidStateException"
+    assert time.monotonic() - began < 10, "it does not wait as long as for a store that is slow"
     shim.heal()
     began = time.monotonic()
     eventually(lambda: _decrypts(kms, blob), "the HSM is used again")
     assert time.monotonic() - began < 2.5
+    there = {key, other}
+    eventually(lambda: {each["KeyId"] for each in kms.list_keys()["Keys"]} == there, "what failed is not declared")
 
 
 def test_a_token_that_is_pulled_out_and_returned_is_told_and_mended(

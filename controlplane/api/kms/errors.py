@@ -70,6 +70,8 @@ _ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
     ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
     ("InvalidGrantTokenException", frozenset({"DescribeKey"}), "ValidationException"),
     ("KMSInvalidStateException", frozenset({"GenerateRandom", "CreateKey"}), "CustomKeyStoreInvalidStateException"),
+    ("KeyUnavailableException", frozenset({"GenerateRandom", "CreateKey", "ReplicateKey"}), "KMSInternalException"),
+    ("DependencyTimeoutException", frozenset({"ReplicateKey"}), "KMSInternalException"),
 )
 """Exceptions that some operations do not have in the service model, and what they answer in their place: a client that
 knows the model could not read the other."""

@@ -73,7 +73,7 @@ async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequ
         created = await at.database.write(
             lambda tx: keys.create(tx, desired=desired, account=account, now=now, asked=info)
         )
-        return await at.created(created.metadata.uid)
+        return await at.created(created.metadata.uid, caller.principal)
 
     key = await at.usage.on_account(asked, work)
     return shapes.CreateKeyResponse(key_metadata=metadata_of(at, settled(at, caller.region, key.status.key_id)))

@@ -66,7 +66,7 @@ async def _create(at: Services, there: Caller, desired: DesiredKey) -> KeyRecord
     async def work() -> KeyRecord:
         now, account = at.clock.now(), at.settings.account
         created = await at.database.write(lambda tx: keys.create(tx, desired=desired, account=account, now=now))
-        key = await at.created(created.metadata.uid)
+        key = await at.created(created.metadata.uid, there.principal)
         return settled(at, there.region, key.status.key_id)
 
     assert desired.key_usage is not None

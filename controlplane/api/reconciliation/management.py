@@ -125,7 +125,7 @@ class ManagementController(Controller):
                     tx, desired, asked.object, asked.name, asked.spec_set, account=settings.account, by=by, now=now
                 )
             )
-            return await services.created(key.metadata.uid)
+            return await services.created(key.metadata.uid, by)
 
         to_do = perform.Request(request.user, "AdoptMaterial", action="keystead:Apply")
         return await services.usage.on_account(to_do, work, f"KeyStore/{name}")
