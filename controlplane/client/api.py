@@ -191,11 +191,12 @@ class Client(Connection):
             return found.items[0]
         return await self._ask("GET", f"/v1/{COLLECTIONS[kind]}/{segment(name)}", AnyObject)  # type: ignore[arg-type]
 
-    async def put(self, document: Document, *, version: int | None = None) -> AnyObject:
+    async def put(self, document: Document, *, version: int | None = None, new: bool = False) -> AnyObject:
         """Declare one object. With ``version`` (the resource version that was read) it fails with
-        :class:`PreconditionFailed` if the object changed meanwhile."""
+        :class:`PreconditionFailed` if the object changed meanwhile, with ``new`` if it is there already."""
         path = f"/v1/{COLLECTIONS[document.kind]}/{segment(document.name)}"
-        return await self._ask("PUT", path, AnyObject, msgspec.json.encode(document), version=version)  # type: ignore[arg-type]
+        body = msgspec.json.encode(document)
+        return await self._ask("PUT", path, AnyObject, body, version=version, new=new)  # type: ignore[arg-type]
 
     async def remove(self, kind: Kind, name: str, *, version: int | None = None) -> AnyObject:
         """Schedule a key's deletion with its declared window, or remove another object. ``version`` as of ``put``."""

@@ -111,10 +111,17 @@ class Connection:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     async def _ask(
-        self, method: str, path: str, answer: type[_T], body: bytes | None = None, *, version: int | None = None
+        self,
+        method: str,
+        path: str,
+        answer: type[_T],
+        body: bytes | None = None,
+        *,
+        version: int | None = None,
+        new: bool = False,
     ) -> _T:
         try:
-            async with self._request(method, path, body=body, version=version) as response:
+            async with self._request(method, path, body=body, version=version, new=new) as response:
                 content = await self._read(response)
                 if not 200 <= response.status < 300:
                     self._raise_problem(response, content)
@@ -131,6 +138,7 @@ class Connection:
         accept: str = "application/json",
         timeout: aiohttp.ClientTimeout | None = None,
         version: int | None = None,
+        new: bool = False,
     ) -> aiohttp.client._RequestContextManager:
         assert self._session is not None, "use the client as an async context manager"
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
@@ -140,6 +148,8 @@ class Connection:
             headers["Content-Type"] = "application/json"
         if version is not None:
             headers["If-Match"] = f'"{version}"'
+        if new:
+            headers["If-None-Match"] = "*"
         return self._session.request(
             method,
             URL(self.url + path, encoded=True),  # what is escaped stays escaped

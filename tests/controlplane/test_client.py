@@ -102,6 +102,20 @@ async def test_every_endpoint_is_reached_under_its_path(api: FakeApi, client: Cl
     assert await client.reconcile("payments") == key()
 
 
+async def test_a_put_names_what_was_seen_a_version_or_nothing(api: FakeApi, client: Client) -> None:
+    api.answers["PUT", "/v1/keys/payments"] = answer(key())
+    document = declare("payments", DesiredKey())
+    conditions = []
+    for wanted in ({}, {"version": 7}, {"new": True}):
+        await client.put(document, **wanted)  # type: ignore[arg-type]
+        conditions.append({name: api.asked[-1].headers.get(name) for name in ("If-Match", "If-None-Match")})
+    assert conditions == [
+        {"If-Match": None, "If-None-Match": None},
+        {"If-Match": '"7"', "If-None-Match": None},
+        {"If-Match": None, "If-None-Match": "*"},
+    ]
+
+
 async def test_an_alias_or_arn_is_looked_up_and_names_never_leave_their_segment(api: FakeApi, client: Client) -> None:
     api.answers["GET", "/v1/keys"] = answer(ObjectPage(items=(key(),), next=None))
     assert await client.get(Kind.KEY, "alias/payments") == key()

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness import ACCOUNT, ROOT, TOKEN, Server
+from tests.harness import ACCOUNT, ROOT, TOKEN, Server, document
 from tests.hsm import SoftToken, pin_file
 from tests.xksclient import HOST, ProxyFiles
 from tests.xksproxied import ACCESS_KEY_ID, SECRET, Proxied
@@ -33,14 +36,14 @@ variable "xks" { sensitive = true }
 resource "keystead_key_store" "hsm" {
   name            = "hsm"
   type            = "pkcs11"
-  pkcs11          = var.hsm
+  pkcs11          = jsonencode(jsondecode(var.hsm))
   keep_on_destroy = true
 }
 
 resource "keystead_key_store" "partner" {
   name            = "partner"
   type            = "xks"
-  xks             = var.xks
+  xks             = jsonencode(jsondecode(var.xks))
   keep_on_destroy = true
 }
 
@@ -90,6 +93,27 @@ class Terraform:
             "KEYSTEAD_TOKEN": TOKEN,
         }
         self.variables: dict[str, str] = {}
+        self.provider: subprocess.Popen[str] | None = None
+
+    def keep_provider(self) -> None:
+        """Start the provider once for all that follows; Terraform would start it three times for a plan."""
+        environment = {**self.environment, "PYTHONUNBUFFERED": "1"}
+        self.provider = subprocess.Popen(
+            [PROGRAMS / "terraform-provider-keystead", "--dev"], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert self.provider.stdout is not None
+        told = next((line for line in self.provider.stdout if "TF_REATTACH_PROVIDERS=" in line), "")
+        self.environment["TF_REATTACH_PROVIDERS"] = told.partition("=")[2].strip().strip("'")
+
+    def let_provider_go(self) -> None:
+        """What follows starts it as a user's Terraform does."""
+        self.environment.pop("TF_REATTACH_PROVIDERS", None)
+        if self.provider is not None:
+            assert self.provider.stdout is not None
+            self.provider.kill()
+            self.provider.wait(SECONDS)
+            self.provider.stdout.close()
+            self.provider = None
 
     def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -122,7 +146,7 @@ class Terraform:
 
 
 @pytest.fixture
-def terraform(private_server: Server, tmp_path: Path) -> Terraform:
+def terraform(private_server: Server, tmp_path: Path) -> Iterator[Terraform]:
     """The example, and key stores in an HSM and behind an XKS proxy, which the same server serves."""
     made = Terraform(tmp_path / "work", private_server)
     (made.directory / "stores.tf").write_text(STORES)
@@ -143,7 +167,10 @@ def terraform(private_server: Server, tmp_path: Path) -> Terraform:
     }
     made.variables["hsm"] = json.dumps(token.options(workers=1, pin=pin_file(tmp_path)))
     made.variables["xks"] = json.dumps(xks)
-    return made
+    try:
+        yield made
+    finally:
+        made.let_provider_go()
 
 
 def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
@@ -151,6 +178,7 @@ def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
 ) -> None:
     kms = private_server.kms()
     terraform.apply()
+    terraform.keep_provider()
     terraform.plan(empty=True)
     made = terraform.outputs()
     assert kms.describe_key(KeyId="alias/payments/cards")["KeyMetadata"]["Arn"] == made["data"]
@@ -178,20 +206,40 @@ def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
     kms.disable_key(KeyId=made["data"])
     kms.tag_resource(KeyId=made["data"], Tags=[{"TagKey": "stray", "TagValue": "yes"}])
     kms.schedule_key_deletion(KeyId=ledger["status"]["keyId"], PendingWindowInDays=7)
+    change_spec(private_server, "principals", "billing", tags={"stray": "person"}, administrator=True)
+    change_spec(private_server, "keystores", "trial", connected=False)
     found = terraform.plan(empty=False)
-    for word in ("enabled", "stray", "pending_deletion"):
+    for word in ("enabled", "stray", "pending_deletion", "person", "administrator", "connected"):
         assert word in found, found
     terraform.apply()
     terraform.plan(empty=True)
     assert kms.describe_key(KeyId=made["data"])["KeyMetadata"]["KeyState"] == "Enabled"
     assert kms.list_resource_tags(KeyId=made["data"])["Tags"] == [{"TagKey": "team", "TagValue": "core"}]
     assert kms.describe_key(KeyId=ledger["status"]["keyId"])["KeyMetadata"]["KeyState"] != "PendingDeletion"
+    billing = private_server.ok("GET", "/v1/principals/billing")["spec"]
+    assert (billing["tags"], billing.get("administrator", False)) == ({"team": "core"}, False)
+    assert private_server.ok("GET", "/v1/keystores/trial")["spec"].get("connected", True) is True
 
     # What Terraform forgot is there already, is imported by name, alias or key id, and is as declared.
-    for address, name in (("keystead_key.data", "alias/core/cards"), ("keystead_principal.billing", "billing")):
-        terraform.run("state", "rm", address)
-        assert "import it" in terraform.refused("apply", "-auto-approve", "-input=false", f"-target={address}")
+    forgotten = {
+        "keystead_key.data": "alias/core/cards",
+        "keystead_key.outside": made["key_ids"][1],
+        "keystead_principal.billing": "billing",
+        "keystead_key_store.trial": "trial",
+        "keystead_key_store.hsm": "hsm",
+        "keystead_key_store.partner": "partner",
+    }
+    terraform.run("state", "rm", *forgotten)
+    refused = terraform.refused("apply", "-auto-approve", "-input=false")
+    for name in ("payments-data", "trial", "hsm", "partner"):  # what depends on these was not tried
+        assert f"{name} is there already; import it" in refused, refused
+    for address, name in forgotten.items():
         terraform.run("import", "-no-color", "-input=false", address, name)
+    found = terraform.plan(empty=False)
+    assert set(re.findall(r"^ +[-+~] (\w+) +=", found, re.MULTILINE)) == {"keep_on_destroy"}, (
+        "all else is as declared, byte for byte; this is Terraform's own"
+    )
+    terraform.apply()
     terraform.plan(empty=True)
 
     # Nothing is replaced, and what Keystead refuses is told in its words.
@@ -203,6 +251,7 @@ def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
     assert "this tag key is reserved" in terraform.refused("apply", "-auto-approve", "-input=false")
     main.write_text(text)
     terraform.plan(empty=True)
+    terraform.let_provider_go()
     terraform.environment["KEYSTEAD_TOKEN"] = "not-the-token"
     assert "does not answer as a Keystead that knows this token" in terraform.refused("plan", "-input=false")
     terraform.environment["KEYSTEAD_TOKEN"] = TOKEN
@@ -212,3 +261,33 @@ def test_the_example_is_applied_changed_put_right_imported_and_destroyed(
     assert kms.describe_key(KeyId=made["data"])["KeyMetadata"]["KeyState"] == "PendingDeletion"
     assert private_server.rest("GET", "/v1/principals/billing").status == 404
     assert private_server.ok("GET", "/v1/keystores/trial")["metadata"]["name"] == "trial", "it was to be kept"
+
+
+def test_of_two_runs_that_make_the_same_object_one_is_refused(private_server: Server, tmp_path: Path) -> None:
+    runs = [Terraform(tmp_path / name, private_server) for name in ("one", "two")]
+    runs[0].keep_provider()
+    runs[1].environment["TF_REATTACH_PROVIDERS"] = runs[0].environment["TF_REATTACH_PROVIDERS"]
+    told: dict[int, subprocess.CompletedProcess[str]] = {}
+
+    def apply(number: int) -> None:
+        target = ("-auto-approve", "-no-color", "-input=false", "-target=keystead_key.imported")
+        told[number] = runs[number].run("apply", *target, codes=(0, 1))
+
+    threads = [threading.Thread(target=apply, args=(number,)) for number in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        for thread in threads:
+            thread.join()
+        runs[0].let_provider_go()
+    assert sorted(run.returncode for run in told.values()) == [0, 1]
+    (refused,) = [run.stderr for run in told.values() if run.returncode]
+    assert "customer-data is there already; import it" in " ".join(refused.replace("│", " ").split())
+
+
+def change_spec(server: Server, collection: str, name: str, **changes: Any) -> None:
+    """Somebody declares an object of Terraform's another way."""
+    found = server.ok("GET", f"/v1/{collection}/{name}")
+    spec = {**found["spec"], **changes}
+    server.ok("PUT", f"/v1/{collection}/{name}", document(found["kind"], name, **spec))

@@ -15,6 +15,14 @@ from tf.schema import Attribute
 from tf.types import Bool, Map, Number, Set, String, TfType, Unknown
 
 
+def _as_jsonencode(value: Any) -> str:
+    """As Terraform's function of that name writes it, so that a plan after an import finds the same text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
 @dataclass(frozen=True)
 class Form:
     """A type of Terraform's, and the way from its values to a document's and back."""
@@ -26,7 +34,7 @@ class Form:
 
 TEXT, FLAG, NUMBER = Form(String()), Form(Bool()), Form(Number())
 TEXTS, TAGS = Form(Set(String()), sorted, sorted), Form(Map(String()))
-JSON = Form(String(), json.loads, lambda value: json.dumps(value, sort_keys=True))
+JSON = Form(String(), json.loads, _as_jsonencode)
 POLICIES = Form(
     Map(String()),
     lambda value: {name: {"document": text} for name, text in value.items()},

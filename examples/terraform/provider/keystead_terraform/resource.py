@@ -90,11 +90,13 @@ class Declared(Resource):
 
         async def work(client: Client) -> State:
             try:
-                await client.get(self.kind, name)
-            except NotFound:
-                made = await client.put(self._document(planned))
-                return self._state(await self._settled(client, made, ctx.diagnostics), planned)
-            raise AlreadyExists(f"{self.kind} {name} is there already; import it: terraform import ADDRESS {name}")
+                # Not looked for first: another run of Terraform may make it between a look and this.
+                made = await client.put(self._document(planned), new=True)
+            except PreconditionFailed:
+                raise AlreadyExists(
+                    f"{self.kind} {name} is there already; import it: terraform import ADDRESS {name}"
+                ) from None
+            return self._state(await self._settled(client, made, ctx.diagnostics), planned)
 
         return self._tell(ctx.diagnostics, f"{self.kind} {name} was not made", work)
 
