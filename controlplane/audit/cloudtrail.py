@@ -1,8 +1,9 @@
 """Audit records in the shape of AWS CloudTrail events, so that tools that read those read ours.
 
-Who calls it: ``keystead audit export``. Source: AWS CloudTrail User Guide, "CloudTrail record contents", and AWS KMS
-Developer Guide, "Logging AWS KMS API calls" (the events of each operation). What CloudTrail has no member for (the
-rule that decided, the latency, the place in the journal) is in ``additionalEventData``, which it leaves to the service.
+Who calls it: ``keystead audit export``; GetKeyLastUsage names events by their ids. Source: AWS CloudTrail User Guide,
+"CloudTrail record contents", and AWS KMS Developer Guide, "Logging AWS KMS API calls" (the events of each operation).
+What CloudTrail has no member for (the rule that decided, the latency, the place in the journal) is in
+``additionalEventData``, which it leaves to the service.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ def error_code(code: str) -> str:
     return _ERROR_CODES.get(code, f"{code}Exception")
 
 
+def event_id(request_id: str, chain: str, seq: int) -> str:
+    """The id of the event of one record: the same whenever it is asked for."""
+    return str(uuid.uuid5(_NAMESPACE, f"{request_id}/{chain}/{seq}"))
+
+
 def event(entry: AuditEntry) -> dict[str, Any]:
     """One record as a CloudTrail event."""
     record = entry.record
@@ -105,7 +111,7 @@ def event(entry: AuditEntry) -> dict[str, Any]:
             **(record.details or {}),
         },
         "requestID": record.request_id,
-        "eventID": str(uuid.uuid5(_NAMESPACE, f"{record.request_id}/{entry.chain}/{entry.seq}")),
+        "eventID": event_id(record.request_id, entry.chain, entry.seq),
         "readOnly": record.operation.startswith(_READING),
         "resources": _resources(record, account),
         "eventType": "AwsServiceEvent" if by_server else "AwsApiCall",

@@ -70,6 +70,7 @@ class AuditJournal:
         self._refusal: str | None = "the audit journal is not open"
         self._beyond_repair = False
         self._chain_directory = directory
+        self._chain = directory.name
         self._lock_fd = -1
         self._executor: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,7 +91,7 @@ class AuditJournal:
     @property
     def chain(self) -> str:
         """The chain that this journal writes, such as ``chain-0``: sequence numbers count within it."""
-        return self._chain_directory.name
+        return self._chain
 
     @property
     def head(self) -> Head:
@@ -190,6 +191,7 @@ class AuditJournal:
                 raise
             self._lock_fd = fd
             self._chain_directory = path
+            self._chain = path.name
             return
         raise AuditUnavailable(f"all {_MAX_CHAINS} chains of the audit journal are in use")
 

@@ -209,7 +209,8 @@ def request_rotation(tx: sqlite3.Connection, uid: str, now: datetime) -> Key:
         raise Conflict(f"An on-demand rotation of {key.status.arn} is in progress.")
     if rotation.on_demand >= MAX_ROTATIONS_ON_DEMAND:
         raise LimitExceeded(
-            f"{key.status.arn} has had {MAX_ROTATIONS_ON_DEMAND} on-demand rotations, the most a key has."
+            "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be "
+            f"performed for this key: {key.status.arn}"
         )
     if key.spec.origin is Origin.EXTERNAL and key.status.pending is None:
         raise InvalidState(f"{key.status.arn} has no key material pending rotation: import new key material first.")

@@ -275,3 +275,10 @@ def m016_due_times(db: Database) -> None:
     db.conn.execute("CREATE INDEX due_times_version ON due_times (version)")
     for row in db.conn.execute(f"SELECT {objects.COLUMNS} FROM objects WHERE kind = 'Key'").fetchall():
         duetimes.put(db.conn, cast(Key, objects.decode(row)))
+
+
+@MIGRATIONS()
+def m017_places_of_last_uses(db: Database) -> None:
+    """Where in the audit journal the last use of a key is recorded."""
+    db.conn.execute("ALTER TABLE last_uses ADD COLUMN chain TEXT")
+    db.conn.execute("ALTER TABLE last_uses ADD COLUMN seq INTEGER")

@@ -47,11 +47,11 @@ class LastUses:
         """What each of the last ticks wrote, oldest first: it leaves ``_noted`` when it falls out here."""
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, uid: str, operation: str, request_id: str) -> None:
-        """A use that succeeded just now."""
+    def note(self, uid: str, operation: str, request_id: str, chain: str, seq: int) -> None:
+        """A use that succeeded just now, and the place of its record in the audit journal."""
         if uid not in self._noted:
             self._new.append(uid)
-        self._noted[uid] = LastUse(uid, operation, self._clock.time(), request_id)
+        self._noted[uid] = LastUse(uid, operation, self._clock.time(), request_id, chain, seq)
 
     def get(self, uid: str) -> LastUse | None:
         """The last use that is known here."""

@@ -91,10 +91,9 @@ class Usage:
         except (Exception, asyncio.CancelledError) as error:
             await self._refused(request, record, key if isinstance(key, str) else "", error, started)
             raise
-        await self._allowed(request, record.arn, started, reason)
+        seq = await self._allowed(request, record.arn, started, reason)
         if request.operation in lifecycle.USES:
-            self.rates.count(allowed=True)
-            self.last_uses.note(record.key.metadata.uid, request.operation, request.caller.request_id)
+            self._used(request, record, seq)
         return answer
 
     async def on_two_keys(
@@ -133,9 +132,7 @@ class Usage:
             await self._refused(destination, second, destination_key, error, started)
             raise
         for request, record, reason in zip((source, destination), (first, second), reasons, strict=True):
-            await self._allowed(request, record.arn, started, reason)
-            self.rates.count(allowed=True)
-            self.last_uses.note(record.key.metadata.uid, request.operation, request.caller.request_id)
+            self._used(request, record, await self._allowed(request, record.arn, started, reason))
         return answer
 
     async def on_account(self, request: Request, work: Callable[[], Awaitable[T]], resource: str = "*") -> T:
@@ -276,8 +273,16 @@ class Usage:
     def _gate(self, operation: str, record: KeyRecord) -> None:
         lifecycle.gate(operation, self.state(record), record.arn)
 
-    async def _allowed(self, request: Request, resource: str, started: float, reason: str) -> None:
-        await self._audit.append(self._record(request, resource, "allowed", started, reason=reason))
+    async def _allowed(self, request: Request, resource: str, started: float, reason: str) -> int:
+        """Audit a request that succeeded; the number of its record."""
+        return await self._audit.append(self._record(request, resource, "allowed", started, reason=reason))
+
+    def _used(self, request: Request, record: KeyRecord, seq: int) -> None:
+        """Note a cryptographic operation that succeeded."""
+        self.rates.count(allowed=True)
+        self.last_uses.note(
+            record.key.metadata.uid, request.operation, request.caller.request_id, self._audit.chain, seq
+        )
 
     async def _refused(
         self, request: Request, record: KeyRecord | None, resource: str, error: BaseException, started: float

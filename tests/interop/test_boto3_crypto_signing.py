@@ -145,7 +145,7 @@ def test_the_prehashed_form_of_ed25519_is_told_to_be_missing(kms: Any, keyring: 
     sha512 = hashlib.sha512(MESSAGE).digest()
     for call, more in ((kms.sign, {}), (kms.sign, {"DryRun": True}), (kms.verify, {"Signature": b"x" * 64})):
         refused = refusal(call, Message=sha512, MessageType="DIGEST", **same, **more)
-        assert (refused.type, refused.status) == ("UnsupportedOperationException", 400)
+        assert (refused.type, refused.status) == ("InvalidKeyUsageException", 400)
         assert "does not offer ED25519_PH_SHA_512" in refused.message
 
 

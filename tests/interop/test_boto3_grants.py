@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore import xform_name
 
 from tests.harness import ACCOUNT, OTHER_REGION, REGION, Person, Server, refusal
+from tests.interop.keyring import Keyring
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
 USER = f"arn:aws:iam::{ACCOUNT}:user/alice"
@@ -127,6 +129,8 @@ def test_retirable_grants_are_listed_over_all_keys_of_the_region(shared_server: 
         made.append(kms.create_grant(**asked, RetiringPrincipal=retiring)["GrantId"])
         kms.create_grant(**asked)
     first = kms.list_retirable_grants(RetiringPrincipal=retiring, Limit=2)
+    asked = {"KeyId": kms.create_key()["KeyMetadata"]["KeyId"], "GranteePrincipal": ROLE, "Operations": ["Decrypt"]}
+    made.append(kms.create_grant(**asked, RetiringPrincipal=retiring)["GrantId"])
     rest = kms.list_retirable_grants(RetiringPrincipal=retiring, Marker=first["NextMarker"])
     assert [each["GrantId"] for each in first["Grants"] + rest["Grants"]] == made
     assert shared_server.kms(OTHER_REGION).list_retirable_grants(RetiringPrincipal=retiring)["Grants"] == []
@@ -170,6 +174,58 @@ def test_a_token_is_taken_by_the_operations_that_take_one_and_nothing_else_is(km
         refused = refusal(kms.create_grant, **asked, GrantTokens=[wrong])
         assert refused == ("InvalidGrantTokenException", "The grant token is not valid.", 400)
         assert refusal(kms.retire_grant, GrantToken=wrong).type == "InvalidGrantTokenException"
+
+
+def with_tokens(server: Server, kms: Any, keyring: Keyring) -> dict[str, dict[str, Any]]:
+    """A request of every operation that takes grant tokens, good in all but those."""
+    data, ecc = keyring.id(), keyring.id("ECC_NIST_P256")
+    mac, agreed, kem = keyring.id("HMAC_256"), keyring.id("ECC_NIST_P256", "KEY_AGREEMENT"), keyring.id("ML_KEM_768")
+    blob = kms.encrypt(KeyId=data, Plaintext=b"x")["CiphertextBlob"]
+    signed = {"KeyId": ecc, "Message": b"x", "SigningAlgorithm": "ECDSA_SHA_256"}
+    tagged = {"KeyId": mac, "Message": b"x", "MacAlgorithm": "HMAC_SHA_256"}
+    public = keyring.public_key("ECC_NIST_P256", "KEY_AGREEMENT")
+    return {
+        "CreateGrant": {"KeyId": data, "GranteePrincipal": ROLE, "Operations": ["Decrypt"], "DryRun": True},
+        "Decapsulate": {
+            "KeyId": kem,
+            "SharedSecretCiphertextBlob": b"x" * 1088,
+            "EncapsulationAlgorithm": "ML_KEM",
+        },
+        "Decrypt": {"CiphertextBlob": blob},
+        "DeriveSharedSecret": {"KeyId": agreed, "KeyAgreementAlgorithm": "ECDH", "PublicKey": public},
+        "DescribeKey": {"KeyId": data},
+        "Encapsulate": {"KeyId": kem, "EncapsulationAlgorithm": "ML_KEM"},
+        "Encrypt": {"KeyId": data, "Plaintext": b"x"},
+        "GenerateDataKey": {"KeyId": data, "KeySpec": "AES_256"},
+        "GenerateDataKeyPair": {"KeyId": data, "KeyPairSpec": "ECC_NIST_P256"},
+        "GenerateDataKeyPairWithoutPlaintext": {"KeyId": data, "KeyPairSpec": "ECC_NIST_P256"},
+        "GenerateDataKeyWithoutPlaintext": {"KeyId": data, "KeySpec": "AES_256"},
+        "GenerateMac": tagged,
+        "GetPublicKey": {"KeyId": ecc},
+        "ReEncrypt": {"CiphertextBlob": blob, "DestinationKeyId": data},
+        "Sign": signed,
+        "Verify": {**signed, "Signature": kms.sign(**signed)["Signature"]},
+        "VerifyMac": {**tagged, "Mac": kms.generate_mac(**tagged)["Mac"]},
+    }
+
+
+def test_every_operation_that_takes_grant_tokens_refuses_one_that_is_none(
+    shared_server: Server, kms: Any, keyring: Keyring, key: dict[str, Any]
+) -> None:
+    model = kms.meta.service_model
+    taking = {
+        name for name in model.operation_names if "GrantTokens" in model.operation_model(name).input_shape.members
+    }
+    requests = with_tokens(shared_server, kms, keyring)
+    assert requests.keys() == taking
+    good = kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=ROLE, Operations=["Decrypt"])["GrantToken"]
+    for name, request in requests.items():
+        call = getattr(kms, xform_name(name))
+        kind = "ValidationException" if name == "DescribeKey" else "InvalidGrantTokenException"
+        assert refusal(call, **request, GrantTokens=["bm9uZQ=="]) == (kind, "The grant token is not valid.", 400), name
+        assert refusal(call, **request, GrantTokens=[good, "bm9uZQ=="]).type == kind, name
+        if name not in ("CreateGrant", "Decapsulate"):
+            assert call(**request, GrantTokens=[good])
 
 
 @pytest.mark.parametrize(

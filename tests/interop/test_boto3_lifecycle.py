@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.harness import ACCOUNT, OTHER_REGION, REGION, Server, eventually, refusal
+from tests.interop.answers import pages
 
 
 @pytest.fixture(scope="session")
@@ -97,18 +99,23 @@ def test_rotations_are_listed_with_material_ids_dates_and_types(kms: Any, key: s
     assert "RotationDate" not in every[0]
 
 
-def test_rotations_are_paged(kms: Any, key: str) -> None:
-    for _ in range(3):
+def test_a_key_is_rotated_on_demand_25_times_and_pages_of_rotations_survive_the_last(kms: Any, key: str) -> None:
+    for _ in range(24):
         rotate(kms, key)
-    seen, marker = [], {}
-    while True:
-        page = kms.list_key_rotations(KeyId=key, Limit=2, IncludeKeyMaterial="ALL_KEY_MATERIAL", **marker)
-        seen += [each["KeyMaterialId"] for each in page["Rotations"]]
-        if not page["Truncated"]:
-            break
-        marker = {"Marker": page["NextMarker"]}
-    assert len(seen) == len(set(seen)) == 4
+    seen: list[str] = []
+    every = {"KeyId": key, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
+    for number, page in enumerate(pages(kms.list_key_rotations, "Rotations", Limit=10, **every)):
+        seen += [each["KeyMaterialId"] for each in page]
+        if number == 0:
+            rotate(kms, key)
+    assert len(seen) == len(set(seen)) == 26
+    assert seen[-1] == kms.describe_key(KeyId=key)["KeyMetadata"]["CurrentKeyMaterialId"]
     assert refusal(kms.list_key_rotations, KeyId=key, Marker="bm9uZQ==").type == "InvalidMarkerException"
+    refused = refusal(kms.rotate_key_on_demand, KeyId=key)
+    assert (refused.type, refused.status) == ("LimitExceededException", 400)
+    assert refused.message.startswith("The on-demand rotations limit has been reached for the given keyId.")
+    kms.enable_key_rotation(KeyId=key)
+    assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is True, "the automatic one is not counted"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +215,43 @@ def test_what_cannot_be_replicated_is_refused(kms: Any, elsewhere: Any, key: str
     assert replicate(kms, multi, OTHER_REGION) == "DisabledException"
 
 
+def test_a_replica_has_a_policy_of_its_own_and_its_maker_is_not_locked_out_by_accident(
+    kms: Any, elsewhere: Any, multi: str
+) -> None:
+    def policy(principal: str) -> str:
+        statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "kms:*", "Resource": "*"}
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=3)
+
+    there = {"KeyId": multi, "ReplicaRegion": OTHER_REGION}
+    locking = policy(f"arn:aws:iam::{ACCOUNT}:user/somebody")
+    told = "The new key policy will not allow you to update the key policy in the future."
+    for more in ({}, {"BypassPolicyLockoutSafetyCheck": False}):
+        refused = refusal(kms.replicate_key, **there, Policy=locking, **more)
+        assert refused == ("MalformedPolicyDocumentException", told, 400)
+    assert refusal(kms.replicate_key, **there, Policy="{}").type == "MalformedPolicyDocumentException"
+    assert refusal(elsewhere.describe_key, KeyId=multi).type == "NotFoundException", "none was made"
+    mine = policy(f"arn:aws:iam::{ACCOUNT}:root")
+    assert kms.replicate_key(**there, Policy=mine)["ReplicaPolicy"] == mine
+    assert elsewhere.get_key_policy(KeyId=multi)["Policy"] == mine != kms.get_key_policy(KeyId=multi)["Policy"]
+    other = kms.create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
+    kms.replicate_key(**{**there, "KeyId": other}, Policy=locking, BypassPolicyLockoutSafetyCheck=True)
+    assert refusal(elsewhere.get_key_policy, KeyId=other).type == "AccessDeniedException"
+    assert kms.get_key_policy(KeyId=other)["PolicyName"] == "default"
+
+
+def test_tags_of_a_replica_need_a_permission_of_their_own(
+    shared_server: Server, kms: Any, elsewhere: Any, multi: str
+) -> None:
+    may = [{"Effect": "Allow", "Action": ["kms:ReplicateKey", "kms:CreateKey"], "Resource": "*"}]
+    person = shared_server.kms_of(shared_server.person(f"p-{uuid.uuid4()}", *may))
+    there = {"KeyId": multi, "ReplicaRegion": OTHER_REGION}
+    refused = refusal(person.replicate_key, **there, Tags=[{"TagKey": "a", "TagValue": "b"}])
+    assert refused.type == "AccessDeniedException"
+    assert "is not authorized to perform: kms:TagResource" in refused.message
+    assert refusal(elsewhere.describe_key, KeyId=multi).type == "NotFoundException", "none was made"
+    assert person.replicate_key(**there)["ReplicaTags"] == []
+
+
 def test_the_primary_moves_to_the_replicas_region(kms: Any, elsewhere: Any, multi: str) -> None:
     assert refusal(kms.update_primary_region, KeyId=multi, PrimaryRegion=OTHER_REGION).type == "NotFoundException"
     kms.replicate_key(KeyId=multi, ReplicaRegion=OTHER_REGION)
@@ -281,31 +325,3 @@ def test_a_description_changes(kms: Any, key: str) -> None:
     assert kms.describe_key(KeyId=key)["KeyMetadata"]["Description"] == "another"
     kms.update_key_description(KeyId=key, Description="")
     assert kms.describe_key(KeyId=key)["KeyMetadata"]["Description"] == ""
-
-
-# ---- last usage ------------------------------------------------------------------------------------------------------
-
-
-def test_the_last_use_of_a_key_is_told_with_operation_time_and_request(kms: Any, key: str) -> None:
-    unused = kms.get_key_last_usage(KeyId=key)
-    assert "KeyLastUsage" not in unused
-    assert unused["TrackingStartDate"] <= unused["KeyCreationDate"]
-    blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
-    assert kms.get_key_last_usage(KeyId=key)["KeyLastUsage"]["Operation"] == "Encrypt"
-    answer = kms.decrypt(CiphertextBlob=blob)
-    used = kms.get_key_last_usage(KeyId=key)["KeyLastUsage"]
-    assert used["Operation"] == "Decrypt"
-    assert used["KmsRequestId"] == answer["ResponseMetadata"]["RequestId"]
-    assert abs(used["Timestamp"] - datetime.now(UTC)) < timedelta(minutes=5)
-
-
-def test_a_refused_use_is_no_use_and_a_use_survives_a_restart(private_server: Server) -> None:
-    kms = private_server.kms()
-    key = kms.create_key()["KeyMetadata"]["KeyId"]
-    refusal(kms.decrypt, CiphertextBlob=b"KS nothing", KeyId=key)
-    assert "KeyLastUsage" not in kms.get_key_last_usage(KeyId=key)
-    kms.generate_data_key(KeyId=key, KeySpec="AES_256")
-    private_server.stop()
-    private_server.start()
-    used = private_server.kms().get_key_last_usage(KeyId=key)["KeyLastUsage"]
-    assert used["Operation"] == "GenerateDataKey"

@@ -287,10 +287,15 @@ def test_create_key_is_held_to_what_the_key_is_to_be(shared_server: Server) -> N
         "ForAllValues:StringEquals": {"aws:TagKeys": ["team", "stage"]},
         "Bool": {"kms:MultiRegion": "false", "kms:BypassPolicyLockoutSafetyCheck": "false"},
     }
-    theirs, _ = person(shared_server, may("kms:CreateKey", Condition=limits))
+    theirs, _ = person(shared_server, may("kms:CreateKey", Condition=limits), may("kms:TagResource", Condition=limits))
+    untagging, _ = person(shared_server, may("kms:CreateKey"))
     tag = {"TagKey": "team", "TagValue": "blue"}
     good = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": [tag]}
     theirs.create_key(**good)
+    refused = refusal(untagging.create_key, **good)
+    assert refused.type == "AccessDeniedException"
+    assert "is not authorized to perform: kms:TagResource on resource: *" in refused.message
+    untagging.create_key(**{**good, "Tags": []})
     for wrong in (
         {"KeySpec": "ECC_NIST_P384"},
         {"KeyUsage": "KEY_AGREEMENT"},

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.harness import Server, document, eventually, refusal
 from tests.hsm import PIN, SoftToken, pin_file
+from tests.interop.answers import pages
 
 CLUSTER = "cluster-7a2b3c4d5e6"
 TWIN = "cluster-twinxtwinxtw"
@@ -208,10 +209,16 @@ def test_stores_are_listed_by_name_by_id_and_in_pages_with_those_that_were_decla
     (other,) = kms.describe_custom_key_stores(CustomKeyStoreName="declared")["CustomKeyStores"]
     first = kms.describe_custom_key_stores(Limit=1)
     assert first["Truncated"]
-    second = kms.describe_custom_key_stores(Limit=1, Marker=first["NextMarker"])
-    assert not second["Truncated"]
-    ids = {page["CustomKeyStores"][0]["CustomKeyStoreId"] for page in (first, second)}
-    assert ids == {store, other["CustomKeyStoreId"]}
+    # One before all others and one behind them: neither moves what comes after the marker.
+    later = [document("KeyStore", name, **spec) for name in ("declared", "0-first", "zz-last")]
+    server.apply("hsm", later)
+    seen = [first["CustomKeyStores"][0]["CustomKeyStoreId"]]
+    for page in pages(kms.describe_custom_key_stores, "CustomKeyStores", Limit=1, Marker=first["NextMarker"]):
+        (entry,) = page
+        seen.append(entry["CustomKeyStoreId"])
+    (last,) = kms.describe_custom_key_stores(CustomKeyStoreName="zz-last")["CustomKeyStores"]
+    assert len(seen) == len(set(seen)) == 3
+    assert set(seen) == {store, other["CustomKeyStoreId"], last["CustomKeyStoreId"]}
     assert refusal(kms.describe_custom_key_stores, CustomKeyStoreName="absent").type == (
         "CustomKeyStoreNotFoundException"
     )

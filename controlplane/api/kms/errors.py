@@ -64,11 +64,16 @@ _MAP: tuple[tuple[type[errors.KeysteadError], str, int], ...] = (
 )
 """First match wins: a class stands before its base."""
 
+_WITHOUT_UNSUPPORTED = lifecycle.USES - {"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
+"""Uses of a key whose algorithm a key store may lack (Ed25519ph). Of what the model has there, the nearest is
+that of an algorithm that does not go with the key."""
+
 _ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
     ("InvalidArnException", lifecycle.USES | {"CreateAlias", "UpdateAlias"}, "NotFoundException"),
     ("InvalidAliasNameException", frozenset({"DeleteAlias", "UpdateAlias"}), "NotFoundException"),
     ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
     ("InvalidGrantTokenException", frozenset({"DescribeKey"}), "ValidationException"),
+    ("UnsupportedOperationException", _WITHOUT_UNSUPPORTED, "InvalidKeyUsageException"),
     ("KMSInvalidStateException", frozenset({"GenerateRandom", "CreateKey"}), "CustomKeyStoreInvalidStateException"),
     ("KeyUnavailableException", frozenset({"GenerateRandom", "CreateKey", "ReplicateKey"}), "KMSInternalException"),
     ("DependencyTimeoutException", frozenset({"ReplicateKey"}), "KMSInternalException"),

@@ -10,6 +10,8 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from controlplane.access.caller import Caller
 from controlplane.access.context import Conditions, of_spec, of_tags
 from controlplane.api.kms import external_keys
@@ -24,6 +26,7 @@ from controlplane.api.kms.shapes.enums import (
     ResourceOwnerType,
 )
 from controlplane.api.services import Services
+from controlplane.audit.cloudtrail import event_id
 from controlplane.domain import capabilities, imports
 from controlplane.domain.materials import is_replica
 from controlplane.domain.names import custom_key_store_id, key_arn
@@ -66,6 +69,8 @@ async def create_key(at: Services, caller: Caller, request: shapes.CreateKeyRequ
     asked = Request(caller, "CreateKey", conditions=_conditions(request))
 
     async def work() -> Key:
+        if request.tags:
+            require_tagging(at, asked)
         desired = _desired(at, asked, request)
         if desired.xks_key_id is not None:
             await external_keys.check_usable(at, desired.key_store, desired.xks_key_id)
@@ -99,6 +104,7 @@ async def get_key_last_usage(
             data = shapes.KeyLastUsageData(
                 operation=KeyLastUsageTrackingOperation(use.operation),
                 timestamp=round(use.at, 3),
+                cloud_trail_event_id=None if use.seq is None else event_id(use.request_id, use.chain or "", use.seq),
                 kms_request_id=use.request_id,
             )
         return shapes.GetKeyLastUsageResponse(
@@ -293,18 +299,31 @@ def custom_key_store(at: Services, store_id: str) -> KeyStore:
     raise KeyStoreNotFound(f"Custom key store {store_id} does not exist.")
 
 
+def check_tag_key(tag_key: str) -> None:
+    """Keys with this prefix are AWS's own: nobody sets, changes or removes them (Tagging AWS Resources User Guide)."""
+    if tag_key.lower().startswith("aws:"):
+        raise InvalidTags("aws: prefixed tag key names are not allowed for external use.")
+
+
 def check_tags(tags: Sequence[Tag]) -> dict[str, str]:
     """Tags as a mapping. Raises :class:`InvalidTags` or :class:`LimitExceeded` as AWS does."""
     result: dict[str, str] = {}
     for tag in tags:
         if tag.tag_key in result:
             raise InvalidTags(f"Duplicate tag keys: {tag.tag_key}")
-        if tag.tag_key.lower().startswith("aws:"):
-            raise InvalidTags("aws: prefixed tag key names are not allowed for external use.")
+        check_tag_key(tag.tag_key)
         result[tag.tag_key] = tag.tag_value
     if len(result) > MAX_TAGS:
         raise LimitExceeded(f"A key has at most {MAX_TAGS} tags.")
     return result
+
+
+def require_tagging(at: Services, asked: Request) -> None:
+    """Tags of a key that is to be need a permission of their own, from identity policies: there is no key policy yet.
+
+    Raises :class:`AccessDenied`. ``asked`` is the CreateKey, whose condition keys name the tags.
+    """
+    at.usage.require(msgspec.structs.replace(asked, operation="TagResource"))
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import msgspec
 from controlplane.access.authorise import key_policy
 from controlplane.access.caller import Caller
 from controlplane.access.context import of_spec, of_tags
-from controlplane.api.kms.keys import check_tags, metadata_of, not_alias, settled
+from controlplane.api.kms.keys import check_tags, metadata_of, not_alias, require_tagging, settled
 from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
@@ -64,6 +64,8 @@ async def _create(at: Services, there: Caller, desired: DesiredKey) -> KeyRecord
     """The replica, made and observed: a CreateKey in its Region, authorised and audited as one."""
 
     async def work() -> KeyRecord:
+        if desired.tags:
+            require_tagging(at, asked)
         now, account = at.clock.now(), at.settings.account
         created = await at.database.write(lambda tx: keys.create(tx, desired=desired, account=account, now=now))
         key = await at.created(created.metadata.uid, there.principal)
@@ -75,7 +77,8 @@ async def _create(at: Services, there: Caller, desired: DesiredKey) -> KeyRecord
         **of_spec(desired.key_spec, desired.key_usage, desired.origin, multi_region=True),
         **(of_tags(desired.tags) if desired.tags else {}),
     }
-    return await at.usage.on_account(Request(there, "CreateKey", conditions=conditions), work)
+    asked = Request(there, "CreateKey", conditions=conditions)
+    return await at.usage.on_account(asked, work)
 
 
 async def update_primary_region(at: Services, caller: Caller, request: shapes.UpdatePrimaryRegionRequest) -> None:

@@ -6,7 +6,7 @@ from typing import cast
 
 from controlplane.access.caller import Caller
 from controlplane.access.context import of_tag_keys, of_tags
-from controlplane.api.kms.keys import TAGS_IN_A_PAGE, check_tags, not_alias, read_marker, write_marker
+from controlplane.api.kms.keys import TAGS_IN_A_PAGE, check_tag_key, check_tags, not_alias, read_marker, write_marker
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
 from controlplane.api.services import Services
@@ -38,6 +38,8 @@ async def tag_resource(at: Services, caller: Caller, request: shapes.TagResource
 
 async def untag_resource(at: Services, caller: Caller, request: shapes.UntagResourceRequest) -> None:
     gone = set(request.tag_keys)
+    for tag_key in gone:
+        check_tag_key(tag_key)
 
     async def work(record: KeyRecord) -> None:
         def write(tx: Tx) -> None:
@@ -55,7 +57,7 @@ async def list_resource_tags(
     at: Services, caller: Caller, request: shapes.ListResourceTagsRequest
 ) -> shapes.ListResourceTagsResponse:
     async def work(record: KeyRecord) -> shapes.ListResourceTagsResponse:
-        after, limit = read_marker(request.marker), request.limit or TAGS_IN_A_PAGE
+        after, limit = read_marker(request.marker), min(request.limit or TAGS_IN_A_PAGE, TAGS_IN_A_PAGE)
         rest = [(name, value) for name, value in sorted(record.key.spec.tags.items()) if name > after or not after]
         page, more = rest[:limit], len(rest) > limit
         return shapes.ListResourceTagsResponse(

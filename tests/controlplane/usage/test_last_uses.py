@@ -34,7 +34,7 @@ class Uses:
 
     def use(self, key: int = 0) -> float:
         self.clock.advance(0.1)
-        self.here.note(self.keys[key], "Encrypt", f"request at {self.clock.time()}")
+        self.here.note(self.keys[key], "Encrypt", f"request at {self.clock.time()}", "chain-0", 7)
         return self.clock.time()
 
     def written(self, key: int = 0) -> float | None:
