@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from plugins.sdk import CredentialsRefused, InvalidRequest, OutcomeUnknown, Unavailable
 from plugins.sdk.workers import ReplaceWorker
@@ -57,9 +57,19 @@ class Library:
         self._log(name)
         return (self._marks / name).read_text().count("\n")
 
-    def hang(self) -> None:
+    def hang(self) -> NoReturn:
         self._log("hang")
-        ctypes.PyDLL(None).sleep(3600)  # holds the interpreter's lock, as a library that knows nothing of Python may
+        while True:  # a signal ends one sleep
+            ctypes.PyDLL(None).sleep(
+                3600
+            )  # holds the interpreter's lock, as a library that knows nothing of Python may
+
+    def change(self) -> None:
+        """Half of it is done until the test says "go on"."""
+        self._log("half")
+        while not (self._marks / "go on").exists():
+            time.sleep(0.01)
+        self._log("whole")
 
     def hang_once(self, name: str) -> int:
         if self.count(name) == 1:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from plugins.sdk import CredentialsRefused, InvalidRequest, OutcomeUnknown, Unavailable
 from plugins.sdk.workers import Limits, WorkerFault, WorkerPool
+from plugins.sdk.workers.child import LAST_SECONDS
 from tests.harness import eventually
 from tests.plugins.blocking import SECRET
 
@@ -367,34 +369,51 @@ import asyncio, sys
 from plugins.sdk.workers import Limits, WorkerPool
 
 async def main():
-    pool = WorkerPool("hsm-a", "tests.plugins.blocking:Library", {"marks": sys.argv[1]}, limits=Limits(workers=2))
+    marks, workers, *calls = sys.argv[1:]
+    limits = Limits(workers=int(workers))
+    pool = WorkerPool("hsm-a", "tests.plugins.blocking:Library", {"marks": marks}, limits=limits)
     await pool.open()
-    while pool.ready < 2:
+    while pool.ready < limits.workers:
         await asyncio.sleep(0.01)
     print(*pool.pids, flush=True)
-    await asyncio.gather(*(pool.call("hang", seconds=3600) for _ in range(2)))
+    await asyncio.gather(*(pool.call(*call.split(), seconds=3600) for call in calls))
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
-def test_no_worker_outlives_its_parent_even_in_the_middle_of_a_call(
-    tmp_path: Path, signal_number: signal.Signals
-) -> None:
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", _PARENT, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True
-    ) as parent:
+@contextlib.contextmanager
+def parent(directory: Path, workers: int, *calls: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A process that makes these calls, and its workers."""
+    program = [sys.executable, "-c", _PARENT, str(directory), str(workers), *calls]
+    with subprocess.Popen(program, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert parent.stdout is not None
-            pids = [int(word) for word in parent.stdout.readline().split()]
-            assert len(pids) == 2
-            eventually(lambda: marks(tmp_path, "hang") == 2, "both workers hang in a call")
-            assert all(alive(pid) for pid in pids)
+            assert process.stdout is not None
+            pids = [int(word) for word in process.stdout.readline().split()]
+            assert len(pids) == workers
+            yield process, pids
         finally:
-            parent.send_signal(signal_number)
-    eventually(lambda: not any(alive(pid) for pid in pids), "no worker is left")
+            process.kill()
+
+
+def test_no_worker_outlives_its_parent_for_long_even_in_the_middle_of_a_call(tmp_path: Path) -> None:
+    with parent(tmp_path, 2, "hang", "hang") as (process, pids):
+        eventually(lambda: marks(tmp_path, "hang") == 2, "both workers hang in a call")
+        assert all(alive(pid) for pid in pids)
+        process.kill()
+        process.wait(30)
+    eventually(lambda: not any(alive(pid) for pid in pids), "no worker is left", seconds=LAST_SECONDS + 20)
+
+
+def test_a_call_is_finished_when_the_parent_dies_and_none_is_begun_after_it(tmp_path: Path) -> None:
+    with parent(tmp_path, 1, "change", "count next") as (process, pids):
+        eventually(lambda: marks(tmp_path, "half") == 1, "the call is in the middle")
+        process.kill()
+        process.wait(30)
+        assert alive(pids[0])
+        (tmp_path / "go on").touch()
+        eventually(lambda: not alive(pids[0]), "the worker ends by itself")
+    assert [marks(tmp_path, mark) for mark in ("whole", "next", "close")] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5, 8, 20, 60])
