@@ -41,6 +41,13 @@ class Past(msgspec.Struct, frozen=True):
     hash: str
 
 
+# Made here and not when they are first used: msgspec learns a type when it makes its decoder, and two threads that do
+# so at once end the process.
+_line = msgspec.json.Decoder(Line).decode
+_past = msgspec.json.Decoder(Past).decode
+_note = msgspec.json.Decoder(SegmentNote).decode
+
+
 class Walk:
     """A segment, line by line, as far as it is good. Afterwards ``seq`` and ``prev`` are what the next record must
     have, ``line`` counts good lines, ``torn`` holds an unfinished last line and ``bad`` the first bad one."""
@@ -81,7 +88,7 @@ class Walk:
 
     def _is_header(self, line: bytes) -> bool:
         try:
-            note = msgspec.json.decode(msgspec.json.decode(line, type=Line).record, type=SegmentNote)
+            note = _note(_line(line).record)
         except msgspec.MsgspecError:
             return False
         return (note.chain, note.segment, note.previous.encode()) == (self._chain, self._segment, self.prev)
@@ -96,7 +103,7 @@ def make_line(seq: int, prev: bytes, tail: bytes) -> tuple[bytes, bytes]:
 
 def _why(line: bytes, seq: int, prev: bytes) -> str:
     try:
-        found = msgspec.json.decode(line, type=Line)
+        found = _line(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return "this is not an audit record: edited"
     if found.seq > seq:
@@ -111,7 +118,7 @@ def _why(line: bytes, seq: int, prev: bytes) -> str:
 def past_of(chain: Path) -> Past:
     """What of the chain was archived; nothing, if nothing was."""
     try:
-        return msgspec.json.decode((chain / ARCHIVED).read_bytes(), type=Past)
+        return _past((chain / ARCHIVED).read_bytes())
     except FileNotFoundError:
         return Past(0, 0, GENESIS.decode())
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -153,7 +160,7 @@ def last_of(path: Path) -> tuple[int, bytes]:
             file.seek(reach)
             lines = file.read(size - reach).splitlines(keepends=True)
     try:
-        found = msgspec.json.decode(lines[-1], type=Line)
+        found = _line(lines[-1])
         expected, digest = make_line(found.seq, found.prev.encode(), b'"record":%b}' % bytes(found.record))
         if lines[-1] == expected:
             return found.seq + 1, digest

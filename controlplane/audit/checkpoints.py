@@ -60,7 +60,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     @property
     def said(self) -> Statement:
         """The statement. Raises ``msgspec.DecodeError`` if it is none."""
-        return msgspec.json.decode(self.statement, type=Statement)
+        return _statement(self.statement)
 
     @property
     def digest(self) -> str:
@@ -73,6 +73,11 @@ class Checkpoints(msgspec.Struct, frozen=True, rename="camel"):
 
     public_key: str
     checkpoints: tuple[Checkpoint, ...]
+
+
+# Made here and not when they are first used: see `chain`.
+_statement = msgspec.json.Decoder(Statement).decode
+_checkpoint = msgspec.json.Decoder(Checkpoint).decode
 
 
 def to_sign(statement: bytes) -> bytes:
@@ -139,7 +144,7 @@ def latest(chain: Path) -> Checkpoint | None:
 
 def _decoded(line: bytes) -> Checkpoint | None:
     try:
-        checkpoint = msgspec.json.decode(line, type=Checkpoint)
+        checkpoint = _checkpoint(line)
         _ = checkpoint.said
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -190,7 +190,7 @@ class JournalReader:
 
     def _resume(self, text: str, newest_first: bool) -> dict[str, Position]:
         try:
-            marker = msgspec.msgpack.decode(base64.urlsafe_b64decode(text.encode()), type=_Marker)
+            marker = _marker(base64.urlsafe_b64decode(text.encode()))
         except (binascii.Error, UnicodeError, ValueError):
             raise _foreign() from None
         known = set(self._chains())
@@ -312,7 +312,9 @@ def _lines(block: bytes, start: int, needles: tuple[tuple[bytes, ...], ...]) -> 
     return found
 
 
+# Made here and not when they are first used: see `chain`.
 _decode: Final[Callable[[bytes], _Line]] = msgspec.json.Decoder(_Line).decode
+_marker: Final[Callable[[bytes], _Marker]] = msgspec.msgpack.Decoder(_Marker).decode
 
 
 def _decoded(chain: str, line: bytes, wanted: Query) -> AuditEntry | None:

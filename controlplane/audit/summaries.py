@@ -63,12 +63,17 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
         return _may_hold(self.resources, tuple(resources)) and _may_hold(self.principals, tuple(principals))
 
 
+# Made here and not when they are first used: see `chain`.
+_summary = msgspec.msgpack.Decoder(Summary).decode
+_line = msgspec.json.Decoder(_Line).decode
+
+
 def summary_of(segment: Path) -> Summary:
     """The summary of a segment that no longer grows. Reads it through once if there is none yet."""
     path = segment.with_suffix(".summary")
     size = segment.stat().st_size
     try:
-        kept = msgspec.msgpack.decode(path.read_bytes(), type=Summary)
+        kept = _summary(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         kept = None
     if kept is not None and (kept.format, kept.size) == (FORMAT, size):
@@ -82,14 +87,13 @@ def summary_of(segment: Path) -> Summary:
 
 
 def _read(segment: Path, size: int) -> Summary:
-    decode = msgspec.json.Decoder(_Line).decode
     first, last = _LAST, _FIRST
     resources: set[str] = set()
     principals: set[str] = set()
     with segment.open("rb") as file:
         for line in file:
             try:
-                record = decode(line).record
+                record = _line(line).record
             except (msgspec.DecodeError, UnicodeDecodeError):
                 # Not for us to say what that is; a query will read the segment and skip the line.
                 return Summary(FORMAT, size, _FIRST, _LAST, None, None)

@@ -115,6 +115,10 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True):
         return self.pcrs or self.nitrotpm_pcrs or {}
 
 
+# Made here: msgspec learns a type when it is first used, and two threads that do so at once end the process.
+_LEARNED: Final = msgspec.msgpack.Decoder(_Payload)
+
+
 def verify_attestation(
     document: bytes,
     *,

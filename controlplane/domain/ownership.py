@@ -41,6 +41,8 @@ _WHOLE: Final = frozenset({"policy", "trustPolicy"})
 DERIVED: Final = frozenset({"region", "keyUsage", "origin"})
 """Left out, they follow from the rest when the object is made; letting go of them changes nothing."""
 _ABSENT: Final = object()
+# Made here: msgspec learns a type when it is first used, and two threads that do so at once end the process.
+_LEARNED: Final = [msgspec.json.Decoder(SPEC_TYPES[kind]) for kind in Kind]
 
 
 class Claim(Frozen):
