@@ -77,7 +77,11 @@ class Checkpointer:
         self._public_key = opened.public_key
         self._last = await asyncio.to_thread(checkpoints.latest, self._journal.directory)
         if self._last is not None and self._last.said.public_key != self._public_key:
-            log.warning("the audit journal's earlier checkpoints are of another key", chain=self._journal.chain)
+            log.warning(
+                "the audit journal's earlier checkpoints are of another key, and a check of it will say so: if this "
+                "database was restored, stop, move the journal's directory away, keep it, and start with a new one",
+                chain=self._journal.chain,
+            )
         if self._last is not None and self._last.said.head.seq > self._journal.head.seq:
             log.error("the audit journal is shorter than its last checkpoint says", chain=self._journal.chain)
         await self._try()

@@ -233,7 +233,10 @@ def check(
 def _why(checkpoint: Checkpoint, said: Statement, chain: str, previous: str, checked: Checked) -> str:
     """What is wrong with a checkpoint, or the empty string."""
     if said.public_key != checked.public_key:
-        return "this checkpoint names another key than it should"
+        return (
+            "this checkpoint names another key than it should: the journal went on under a database that did not have "
+            "its key, such as one restored from before the key was made, or somebody signed it anew"
+        )
     if not signed_by(checkpoint, said.public_key):
         return "the signature of this checkpoint does not verify: edited, or made with another key"
     if said.chain != chain:
