@@ -32,7 +32,8 @@ Tx = sqlite3.Connection
 
 log = structlog.get_logger("keystead.store")
 
-BUSY_SECONDS: Final = 20.0
+BUSY_SECONDS: Final = 60.0
+"""How long a write waits for another process's: the longest is an apply of 100,000 keys, all of it or nothing."""
 MAX_BATCH: Final = 256
 """Jobs in one commit at most, so that one answer never waits for thousands of others."""
 
