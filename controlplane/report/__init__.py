@@ -13,7 +13,6 @@ from controlplane.report.copies import copies_lines
 from controlplane.report.imports import import_lines
 from controlplane.report.lines import Line, Style, age, moment, printable, time_left
 from controlplane.report.objects import (
-    SECRET_FIELDS,
     describe_lines,
     shown_condition,
     shown_state,
@@ -34,7 +33,6 @@ from controlplane.report.plans import (
 
 __all__ = [
     "LARGE_PLAN",
-    "SECRET_FIELDS",
     "SHOWN_PER_ACTION",
     "Line",
     "Style",

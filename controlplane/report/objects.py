@@ -21,10 +21,11 @@ from controlplane.schema.conditions import (
 )
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal, XksProxy
+from controlplane.schema.secrets import holds_secret, names_secret
 from controlplane.schema.xksproxies import XksHealth
 
-SECRET_FIELDS: Final = frozenset({"pin", "password", "passphrase", "secret", "secretAccessKey", "token"})
-"""Options of key stores that are masked in a description, as the planner masks them in a plan."""
+_MASK: Final = "(sensitive value)"
+"""Of options of key stores in a description, where the planner masks them in a plan."""
 
 
 def shown_state(item: AnyObject) -> str:
@@ -116,8 +117,8 @@ def describe_lines(item: AnyObject, now: datetime, refused: Sequence[RefusedUse]
     width = min(MAX_PAD, max((len(shown_path(path)) for path, _ in fields), default=0))
     for path, value in fields:
         start = f"  {shown_path(path):<{width}} ="
-        if not SECRET_FIELDS.isdisjoint(path.split(".")):
-            yield Line(f"{start} (sensitive value)")
+        if isinstance(item, KeyStore) and holds_secret(path, value):
+            yield Line(f"{start} {_MASK}")
         else:
             yield from one_value(start, value, Style.PLAIN)
     yield from _condition_lines(item, now)
@@ -208,7 +209,9 @@ def _refused_lines(refused: Iterable[RefusedUse], now: datetime) -> Iterator[Lin
 def yaml_lines(item: AnyObject) -> Iterator[Line]:
     """An object as YAML: metadata, spec and status, with what is secret in the options of a key store masked."""
     value = {"kind": item.kind, **msgspec.to_builtins(item)}
-    text = yaml.dump(_masked(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    if isinstance(item, KeyStore):
+        value["spec"] = _masked(value["spec"], "")
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
     for line in text.splitlines():
         yield Line(line, Style.PLAIN if line.startswith((" ", "-")) else Style.HEADING)
 
@@ -224,10 +227,11 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _masked(value: Any) -> Any:
+def _masked(value: Any, path: str) -> Any:
     if isinstance(value, dict):
+        inner = {name: f"{path}.{name}" if path else name for name in value}
         return {
-            name: "(sensitive value)" if name in SECRET_FIELDS and inner is not None else _masked(inner)
-            for name, inner in value.items()
+            name: _MASK if each is not None and names_secret(inner[name]) else _masked(each, inner[name])
+            for name, each in value.items()
         }
-    return [_masked(inner) for inner in value] if isinstance(value, list) else value
+    return [_masked(each, path) for each in value] if isinstance(value, list) else value

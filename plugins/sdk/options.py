@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Final, get_args
 
 import msgspec
 
@@ -17,6 +18,15 @@ from plugins.sdk.secret import SecretBytes
 from plugins.sdk.types import PluginContext
 
 MAX_SECRET_BYTES = 65_536
+NOT_SECRET: Final = msgspec.Meta(extra={"secret": False})
+"""For an option whose name ends like a secret's and that holds none (the label of a ``token``): ``Annotated[str,
+NOT_SECRET]``. Others of such names are masked wherever a document is shown."""
+
+
+def is_no_secret(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether an option is marked so."""
+    declared = (field.type, *get_args(field.type))
+    return any(NOT_SECRET in getattr(each, "__metadata__", ()) for each in declared)
 
 
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

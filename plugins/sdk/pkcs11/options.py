@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from plugins.sdk.errors import Misconfigured
-from plugins.sdk.options import Options
+from plugins.sdk.options import NOT_SECRET, Options
 
 WELL_KNOWN_VARIABLES = (
     "SOFTHSM2_CONF",
@@ -85,7 +85,8 @@ class TokenOptions(Options, frozen=True):
     """One token. ``module`` is a file, or a name that is looked for where Debian and vendors put modules."""
 
     module: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    token: str | None = None
+    token: Annotated[str, NOT_SECRET] | None = None
+    """Its label."""
     serial: str | None = None
     slot: Annotated[int, msgspec.Meta(ge=0)] | None = None
     user_name: str | None = None
