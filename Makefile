@@ -29,8 +29,10 @@ bench: $(VENV)/.dev packages
 soak: $(VENV)/.dev packages
 	KEYSTEAD_SOAK_SECONDS=$${KEYSTEAD_SOAK_SECONDS:-1800} $(BIN)/python -m pytest tests/plugins/test_pkcs11_soak.py
 
+# All of it takes an hour; make crash SLICE=2/10 kills at every tenth point, from the second on.
 crash: $(VENV)/.dev packages
-	KEYSTEAD_LONG=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 tests/crash
+	KEYSTEAD_LONG=1 $(if $(SLICE),KEYSTEAD_SLICE=$(SLICE)) $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 \
+	  $(if $(SLICE),-m points) tests/crash
 
 packages:
 	@.ci/packages

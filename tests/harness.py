@@ -465,6 +465,12 @@ LONG = os.environ.get("KEYSTEAD_LONG") == "1"
 """``KEYSTEAD_LONG=1``: the crash tests kill at hundreds of points instead of a few."""
 
 
+def sliced(points: Sequence[T]) -> Sequence[T]:
+    """The part of them that ``KEYSTEAD_SLICE=2/10`` asks for, every tenth from the second on; without it, all."""
+    part, _, parts = os.environ.get("KEYSTEAD_SLICE", "1/1").partition("/")
+    return points[int(part) - 1 :: int(parts)]
+
+
 # ---- fixtures --------------------------------------------------------------------------------------------------------
 
 

@@ -1,17 +1,20 @@
 """A program that runs scenarios in processes of their own and tells how they ended. Started by ``test_every_point``.
 
-It has everything imported and nothing begun, and forks for each run, because starting Python anew for thousands of
-points takes an hour. A line of JSON comes in, a line goes out. In a run, every entry into and return from a coroutine
-of ours is counted, which is what an await point is made of; at the number that was asked for the process kills itself.
+It has everything imported, the REST application made and nothing begun, and forks for each run, because starting Python
+anew for thousands of points takes an hour. A line of JSON comes in, a line goes out. In a run, every entry into and
+return from a coroutine of ours is counted, which is what an await point is made of; at the number that was asked for
+the process kills itself. A recovery is counted from its first step on, the opening of the database included.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +26,10 @@ import msgspec
 import plugins.memory
 import plugins.pkcs11
 import plugins.software
-import plugins.xks
+import plugins.xks.plugin
 from controlplane import server
+from controlplane.api.app import rest_app
+from controlplane.api.services import Services
 from controlplane.clock import Clock
 from controlplane.settings import dev_settings
 from tests.crash import scenario
@@ -58,6 +63,28 @@ class Counter:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Application:
+    """The REST application, made before any run: that takes as long as all the rest of a start."""
+
+    def __init__(self) -> None:
+        fields = msgspec.structs.fields(Services)
+        self._services = Services(*([None] * len(fields)))  # type: ignore[arg-type]
+        self.rest = rest_app(self._services)
+
+    def serve(self, services: Services) -> Any:
+        """It, for the services of the run that this process is."""
+        for field in msgspec.structs.fields(Services):
+            msgspec.structs.force_setattr(self._services, field.name, getattr(services, field.name))
+        return self.rest
+
+
+class TrueTimeClient(plugins.xks.plugin.ProxyClient):
+    """The proxy lives in true time, also when the clock of its client was put forward."""
+
+    def __init__(self, options: Any, signer: Any, now: Callable[[], float]) -> None:
+        super().__init__(options, signer, time.time)
+
+
 class OffsetClock(Clock):
     """The wall clock, put forward by as many days as a file says."""
 
@@ -69,20 +96,24 @@ class OffsetClock(Clock):
         return super().time() + days * 86_400
 
 
-async def run(asked: dict[str, Any]) -> dict[str, Any]:
+async def run(asked: dict[str, Any], application: Application) -> dict[str, Any]:
     counter = Counter(asked.get("killAt"))
     settings = dev_settings(0, Path(asked["data"]))
     if asked["do"] == "provision":
         await server.provision(settings)
         return {}
-    async with server.running(settings, clock=OffsetClock(Path(asked["clock"]))) as services:
-        world = scenario.World(services, asked)
-        if asked["do"] == "recover":
-            return await scenario.recovered(world)
+    recovers = asked["do"] == "recover"
+    if recovers and asked["counted"]:
         sys.setprofile(counter)
-        await scenario.everything(world)
+    async with server.running(settings, clock=OffsetClock(Path(asked["clock"]))) as services:
+        world = scenario.World(services, application.serve(services), asked)
+        if recovers:
+            found = await scenario.recovered(world)
+        else:
+            sys.setprofile(counter)
+            found = await scenario.everything(world)
         sys.setprofile(None)
-    return {"points": counter.count}
+    return {**found, "points": counter.count}
 
 
 def in_a_fork(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -108,17 +139,22 @@ def in_a_fork(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def one(asked: dict[str, Any]) -> dict[str, Any]:
+def one(asked: dict[str, Any], application: Application) -> dict[str, Any]:
     os.environ.update(asked.get("environment", {}))
     server.configure_logging("error")
-    return asyncio.run(run(asked))
+    return asyncio.run(run(asked, application))
 
 
 def main() -> None:
-    assert plugins.memory and plugins.pkcs11 and plugins.software and plugins.xks and msgspec
+    assert plugins.memory and plugins.pkcs11 and plugins.software
+    plugins.xks.plugin.ProxyClient = TrueTimeClient  # type: ignore[misc]
+    application = Application()
+    gc.collect()
+    gc.freeze()  # no fork copies what it shares
     for line in sys.stdin:
         asked = json.loads(line)
-        sys.stdout.write(json.dumps(in_a_fork(lambda: one(asked))) + "\n")  # noqa: B023 - it is done when this returns
+        answer = in_a_fork(lambda: one(asked, application))  # noqa: B023 - it is done when this returns
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 

@@ -29,7 +29,7 @@ from botocore.exceptions import ClientError
 from controlplane.audit.verifying import verify
 from controlplane.errors import StoreDamaged
 from controlplane.store.database import Database
-from tests.harness import ACCOUNT, LONG, Server, document, eventually, refusal
+from tests.harness import ACCOUNT, LONG, Server, document, eventually, refusal, sliced
 
 Make = Callable[..., Server]
 
@@ -154,7 +154,8 @@ def assert_decrypts(server: Server, blobs: Mapping[str, bytes]) -> None:
 # ---- kill -9 ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("point", range(KILL_POINTS))
+@pytest.mark.points
+@pytest.mark.parametrize("point", sliced(range(KILL_POINTS)))
 def test_an_apply_that_was_killed_is_finished_after_the_restart(new_server: Make, tmp_path: Path, point: int) -> None:
     device = tmp_path / "device.json"
     declared = documents(device)
