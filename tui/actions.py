@@ -135,12 +135,23 @@ ACTIONS: Final = (
         "reconcile",
         "r",
         "reconcile",
-        "Have the server compare it with its key store now.",
+        "Have the server look at it now: a key is compared with its key store, a key store with its declaration.",
         Group.LOOK,
-        cli=("keystead reconcile NAME",),
+        cli=("keystead reconcile NAME --kind KIND",),
         writes=True,
         marks=True,
         server=("reconcile",),
+    ),
+    Action(
+        "pause",
+        "p",
+        "pause/resume",
+        "Have the server leave it as it is, or look after it again.",
+        Group.LOOK,
+        cli=("keystead pause NAME --kind KIND", "keystead resume NAME --kind KIND"),
+        writes=True,
+        marks=True,
+        server=("pause", "resume"),
     ),
     # ---- keys
     Action(
@@ -206,6 +217,7 @@ ACTIONS: Final = (
         Group.IMPORT,
         cli=("keystead import-material NAME delete",),
         writes=True,
+        server=("delete-material",),
     ),
     Action(
         "describe-edit",
@@ -215,6 +227,7 @@ ACTIONS: Final = (
         Group.KEY,
         cli=("keystead set NAME --description TEXT",),
         writes=True,
+        server=("edit",),
     ),
     Action(
         "tags-edit",
@@ -224,16 +237,7 @@ ACTIONS: Final = (
         Group.KEY,
         cli=("keystead set NAME --tag TAG=VALUE --untag TAG",),
         writes=True,
-    ),
-    Action(
-        "pause",
-        "p",
-        "pause/resume",
-        "Have the server leave it as it is, or look after it again.",
-        Group.KEY,
-        cli=("keystead pause NAME", "keystead resume NAME"),
-        writes=True,
-        marks=True,
+        server=("edit",),
     ),
     # ---- key stores
     Action(
@@ -244,6 +248,8 @@ ACTIONS: Final = (
         Group.STORE,
         cli=("keystead connect NAME",),
         writes=True,
+        marks=True,
+        server=("connect",),
     ),
     Action(
         "disconnect",
@@ -253,6 +259,8 @@ ACTIONS: Final = (
         Group.STORE,
         cli=("keystead disconnect NAME",),
         writes=True,
+        marks=True,
+        server=("disconnect",),
     ),
     Action("store-keys", "enter", "its keys", "The keys that live in it.", Group.STORE, cli=("keystead get keys",)),
     # ---- plans

@@ -21,14 +21,14 @@ from controlplane.client import Client
 from controlplane.clock import Clock
 from controlplane.errors import InvalidInput
 from controlplane.report import printable
-from controlplane.schema.browse import KeyRows
+from controlplane.schema.browse import KeyRows, ObjectRows
 from controlplane.schema.keys import Origin
 from controlplane.schema.meta import Kind
 from tui.actions import SECTIONS
 from tui.completion import Completion
 from tui.feed.feed import Feed
 from tui.feed.messages import Link, Outcome, Standing
-from tui.feed.questions import Glance, Objects
+from tui.feed.questions import Glance
 from tui.jump import KINDS, Jump, parse_jump, places
 from tui.palette import Commands
 from tui.screens.audit import AuditScreen
@@ -38,9 +38,11 @@ from tui.screens.help import HelpScreen
 from tui.screens.importing import Draft, ImportScreen
 from tui.screens.imports import ImportsScreen
 from tui.screens.keys import KeysScreen
-from tui.screens.objects import ObjectScreen, PrincipalsScreen, ProxiesScreen, StoresScreen
+from tui.screens.objects import PrincipalsScreen, ProxiesScreen
+from tui.screens.oneobject import ObjectScreen
 from tui.screens.overview import OverviewScreen
 from tui.screens.plans import PlansScreen
+from tui.screens.stores import StoresScreen
 from tui.telling import told
 from tui.themes import DARK, THEMES
 
@@ -257,7 +259,7 @@ class KeysteadApp(App[None]):
             case KeyRows(items=rows):
                 found = [("key", row.name) for row in rows]
                 found += [("import", row.name) for row in rows if row.origin is Origin.EXTERNAL]
-            case Objects(items=items):
+            case ObjectRows(items=items):
                 found = [(WORDS[item.kind], item.metadata.name) for item in items]
             case Glance(stores=stores):
                 found = [(WORDS[Kind.KEY_STORE], store.metadata.name) for store in stores]

@@ -27,7 +27,7 @@ from controlplane.cli.edit_commands import connect, disconnect, set_fields
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
 from controlplane.cli.plugins import plugin
-from controlplane.cli.state_commands import adopt, drift, forget, pause, protect, resolve, resume
+from controlplane.cli.state_commands import adopt, drift, forget, pause, protect, reconcile, resolve, resume
 from controlplane.cli.terminal_commands import tui
 from controlplane.cli.xks_commands import xks
 from controlplane.errors import InvalidInput, KeysteadError
@@ -336,14 +336,6 @@ def rotate(name: str, url: str | None, as_json: bool) -> int:
     return _act("rotate", name, url, as_json)
 
 
-@keystead.command()
-@_name
-@client_options
-def reconcile(name: str, url: str | None, as_json: bool) -> int:
-    """Have the server compare a key with its key store now."""
-    return _act("reconcile", name, url, as_json)
-
-
 @keystead.command("make-primary")
 @_name
 @client_options
@@ -475,7 +467,7 @@ keystead.add_command(audit)
 keystead.add_command(xks)
 keystead.add_command(plugin)
 keystead.add_command(tui)
-for _command in (drift, adopt, forget, pause, resume, protect, resolve, set_fields, connect, disconnect):
+for _command in (drift, adopt, forget, pause, resume, reconcile, protect, resolve, set_fields, connect, disconnect):
     keystead.add_command(_command)
 for _command in (servers.dev, servers.init, servers.serve, servers.migrate_root_key):
     keystead.add_command(_command)

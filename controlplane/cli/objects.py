@@ -21,7 +21,7 @@ from controlplane.schema.meta import AnyObject, DeletionRequest, Key, Kind
 if TYPE_CHECKING:
     import click
 
-KeyAction = Literal["enable", "disable", "schedule-deletion", "cancel-deletion", "rotate", "make-primary", "reconcile"]
+KeyAction = Literal["enable", "disable", "schedule-deletion", "cancel-deletion", "rotate", "make-primary"]
 
 _PLURALS = {
     Kind.KEY: "keys",
@@ -106,8 +106,6 @@ async def _act(action: KeyAction, name: str, url: str | None, window_days: int |
                 return await client.rotate(name)
             case "make-primary":
                 return await client.make_primary(name)
-            case "reconcile":
-                return await client.reconcile(name)
 
 
 def _ask(name: str, output: Output, url: str | None) -> KeysteadError | None:
@@ -139,8 +137,6 @@ def _done(action: KeyAction, key: Key) -> Line:
         )
     if action == "make-primary":
         return Line(f"Key {name} is the primary key now; the former primary is a replica of it.", Style.GOOD)
-    if action == "reconcile":
-        return Line(f"Key {name} is being compared with its key store. See: keystead describe key {name}")
     return Line(f"Key {name} is {'enabled' if key.spec.enabled else 'disabled'}.", Style.GOOD)
 
 

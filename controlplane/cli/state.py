@@ -1,4 +1,4 @@
-"""``drift``, and who manages what: ``adopt``, ``forget``, ``pause``, ``resume``, ``protect``, ``resolve``.
+"""``drift``, who manages what (``adopt``, ``forget``, ``pause``, ``resume``, ``protect``, ``resolve``), ``reconcile``.
 
 Called by ``main`` with parsed arguments; each function answers the exit code and raises :class:`KeysteadError` for
 everything that is wrong.
@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXIT_DRIFT: Final = 2
-Verb = Literal["forget", "pause", "resume", "protect"]
+Verb = Literal["forget", "pause", "resume", "reconcile", "protect"]
 
-_KINDS: Final = {"key": Kind.KEY, "keystore": Kind.KEY_STORE, "principal": Kind.PRINCIPAL}
-_NOUNS: Final = {Kind.KEY: "key", Kind.KEY_STORE: "key store", Kind.PRINCIPAL: "principal"}
+_KINDS: Final = {
+    "key": Kind.KEY,
+    "keystore": Kind.KEY_STORE,
+    "principal": Kind.PRINCIPAL,
+    "xksproxy": Kind.XKS_PROXY,
+}
+_NOUNS: Final = {
+    Kind.KEY: "key",
+    Kind.KEY_STORE: "key store",
+    Kind.PRINCIPAL: "principal",
+    Kind.XKS_PROXY: "XKS proxy",
+}
 
 
 def drift(output: Output, *, url: str | None, spec_set: str | None, detailed_exitcode: bool) -> int:
@@ -76,6 +86,8 @@ def manage(verb: Verb, kind: str, name: str, output: Output, *, url: str | None)
                 return await client.pause(of, name)
             case "resume":
                 return await client.resume(of, name)
+            case "reconcile":
+                return await client.reconcile(name, of)
             case "protect":
                 return await client.protect(name)
 
@@ -83,6 +95,7 @@ def manage(verb: Verb, kind: str, name: str, output: Output, *, url: str | None)
         "forget": "is forgotten: it stays as it is, and no spec set owns it",
         "pause": "is paused: nothing is done about it until it is resumed",
         "resume": "is managed again",
+        "reconcile": "is being looked at",
         "protect": "is protected from deletion",
     }
     return _say(_ask(url, ask), words[verb], output)

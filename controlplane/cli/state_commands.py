@@ -20,7 +20,11 @@ def drift(spec_set: str | None, detailed_exitcode: bool, url: str | None, as_jso
 
 
 _kind = click.option(
-    "--kind", type=click.Choice(["key", "keystore", "principal"]), default="key", show_default=True, help="What it is."
+    "--kind",
+    type=click.Choice(["key", "keystore", "principal", "xksproxy"]),
+    default="key",
+    show_default=True,
+    help="What it is.",
 )
 _name = click.argument("name", help="Its name; a key also by key id, alias/NAME or ARN.")
 
@@ -88,6 +92,18 @@ def resume(name: str, kind: str, url: str | None, as_json: bool) -> int:
     from controlplane.cli.output import Output
 
     return state.manage("resume", kind, name, Output(json=as_json), url=url)
+
+
+@click.command()
+@_name
+@_kind
+@client_options
+def reconcile(name: str, kind: str, url: str | None, as_json: bool) -> int:
+    """Have the server look at an object now: compare a key with its key store, a key store with its declaration."""
+    from controlplane.cli import state
+    from controlplane.cli.output import Output
+
+    return state.manage("reconcile", kind, name, Output(json=as_json), url=url)
 
 
 @click.command()

@@ -14,7 +14,8 @@ from controlplane.audit.checkpoints import Checkpoints
 from controlplane.audit.records import AuditEntry, AuditPage, Decision, VerifyResult
 from controlplane.client.addresses import is_reference, segment
 from controlplane.client.connection import CONNECT_SECONDS, Connection, UnexpectedAnswer
-from controlplane.schema.browse import Access, KeyAbout, KeyRows, KeySort, Summary, Verdict
+from controlplane.errors import PreconditionFailed
+from controlplane.schema.browse import Access, KeyAbout, KeyRows, KeySort, ObjectRows, ObjectSort, Summary, Verdict
 from controlplane.schema.copies import CopiesReport
 from controlplane.schema.credentials import (
     AccessKeyChange,
@@ -48,6 +49,8 @@ COLLECTIONS: Final[Mapping[Kind, str]] = {
 }
 PAGE_SIZE: Final = 500
 MAX_EVENT: Final = 1024 * 1024
+EDIT_TRIES: Final = 5
+"""How often an edit is made again because only the status changed: the server notes what it sees all the time."""
 BACKUP_CHUNK: Final = 256 * 1024
 BACKUP_SECONDS: Final = 600.0
 """How long a server may take to make a backup before it sends the first piece."""
@@ -204,11 +207,18 @@ class Client(Connection):
         return await self._ask("DELETE", path, AnyObject, version=version)  # type: ignore[arg-type]
 
     async def edit(self, kind: Kind, name: str, changes: Mapping[str, Any]) -> AnyObject:
-        """Change fields of an object's spec. It reads, changes and writes what was read: if the object changed in
-        between, that is :class:`PreconditionFailed` and nothing is overwritten."""
+        """Change fields of an object's spec. It reads, changes and writes what was read: if its spec changed in
+        between, that is :class:`PreconditionFailed` and nothing is overwritten. A new status does not matter."""
         present = await self.get(kind, name)
-        spec = msgspec.structs.replace(present.spec, **changes)
-        return await self.put(declare(present.metadata.name, spec), version=present.metadata.resource_version)
+        for _ in range(EDIT_TRIES):
+            spec = msgspec.structs.replace(present.spec, **changes)
+            try:
+                return await self.put(declare(present.metadata.name, spec), version=present.metadata.resource_version)
+            except PreconditionFailed:
+                generation, present = present.metadata.generation, await self.get(kind, name)
+                if present.metadata.generation != generation:
+                    raise
+        raise PreconditionFailed(f"{kind} {name} is changing all the time; try again")
 
     async def search_keys(
         self,
@@ -229,6 +239,26 @@ class Client(Connection):
         }
         return await self._ask("GET", f"/v1/search/keys?{urlencode(wanted)}", KeyRows)
 
+    async def search_objects(
+        self,
+        kind: Kind,
+        filter: str = "",
+        *,
+        sort: ObjectSort = ObjectSort.NAME,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 200,
+    ) -> ObjectRows:
+        """The same of key stores, principals or XKS proxies."""
+        wanted = {
+            "filter": filter,
+            "sort": sort.value,
+            "descending": "true" if descending else "false",
+            "offset": str(offset),
+            "limit": str(limit),
+        }
+        return await self._ask("GET", f"/v1/search/{COLLECTIONS[kind]}?{urlencode(wanted)}", ObjectRows)
+
     async def summary(self) -> Summary:
         """Counts by state and key store, what needs a person, and how much keys are used."""
         return await self._ask("GET", "/v1/summary", Summary)
@@ -241,9 +271,10 @@ class Client(Connection):
         """What goes with a key: actions, refused uses, grants, the keys that share its key id, its last use."""
         return await self._ask("GET", f"/v1/keys/{segment(await self._plain_name(name))}/about", KeyAbout)
 
-    async def key_actions(self, name: str) -> list[Verdict]:
-        """What the caller may do with a key now, and why not."""
-        return await self._ask("GET", f"/v1/keys/{segment(await self._plain_name(name))}/actions", list[Verdict])
+    async def actions(self, kind: Kind, name: str) -> list[Verdict]:
+        """What the caller may do with an object now, and why not."""
+        plain = await self._plain_name(name) if kind is Kind.KEY else name
+        return await self._ask("GET", f"/v1/{COLLECTIONS[kind]}/{segment(plain)}/actions", list[Verdict])
 
     async def refused_uses(self, name: str) -> list[RefusedUse]:
         """Who tried to use a key that is pending deletion."""
@@ -282,9 +313,12 @@ class Client(Connection):
         """Make a replica key the primary key of its multi-Region key."""
         return await self._act(name, "make-primary")
 
-    async def reconcile(self, name: str) -> Key:
-        """Have the reconciler look at the key now."""
-        return await self._act(name, "reconcile")
+    async def reconcile(self, name: str, kind: Kind = Kind.KEY) -> AnyObject:
+        """Have the reconciler look at a key, or at another object, now."""
+        if kind is Kind.KEY:
+            return await self._act(name, "reconcile")
+        path = f"/v1/{COLLECTIONS[kind]}/{segment(name)}/actions/reconcile"
+        return await self._ask("POST", path, AnyObject, b"{}")  # type: ignore[arg-type]
 
     async def _act(self, name: str, action: str, body: Mapping[str, object] | None = None) -> Key:
         path = f"/v1/keys/{segment(await self._plain_name(name))}/actions/{action}"

@@ -1,7 +1,7 @@
 """Looking over many keys: rows of a list, counts, what needs a person, what a caller may do.
 
-What the reconciliation API answers to ``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access``,
-``/v1/keys/{name}/about`` and ``/v1/keys/{name}/actions``. A row is what a list shows of a key; the whole key, its
+What the reconciliation API answers to ``GET /v1/search/{kind}``, ``/v1/summary``, ``/v1/access``,
+``/v1/keys/{name}/about`` and ``/v1/{kind}/{name}/actions``. A row is what a list shows of a key; the whole key, its
 policy included, is one request further.
 """
 
@@ -15,7 +15,7 @@ import msgspec
 from controlplane.schema.base import Frozen
 from controlplane.schema.grants import Grant
 from controlplane.schema.keys import KeySpec, KeyState, Origin, RefusedUse
-from controlplane.schema.meta import DeletionRequest, Kind
+from controlplane.schema.meta import AnyObject, DeletionRequest, Kind
 
 
 class KeySort(StrEnum):
@@ -74,6 +74,31 @@ class KeyRows(Frozen, omit_defaults=False):
     matching: int
     total: int
     version: int
+
+
+class ObjectSort(StrEnum):
+    """What a list of other objects is sorted by; those that are equal in it, or do not have it, are sorted by name."""
+
+    NAME = "name"
+    TYPE = "type"
+    CREATED = "created"
+    CONDITION = "condition"
+    CONNECTION = "connection"
+    """Of key stores, like the next two: in the order of :class:`~controlplane.schema.keystores.ConnectionState`."""
+    HEALTH = "health"
+    KEYS = "keys"
+
+
+class ObjectRows(Frozen, omit_defaults=False):
+    """A window of a list of key stores, principals or XKS proxies, as :class:`KeyRows` is of keys."""
+
+    items: tuple[AnyObject, ...]
+    offset: int
+    matching: int
+    total: int
+    version: int
+    keys: dict[str, int]
+    """Of key stores: how many keys live in each of ``items``."""
 
 
 class AttentionReason(StrEnum):

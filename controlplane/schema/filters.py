@@ -13,6 +13,9 @@ Terms are separated by spaces and all have to hold:
 ``is:unhealthy``          it is not as declared, or its key store is away
 ``!`` before any of them  it does not
 ========================  =============================================================================
+
+Lists of other objects (``domain.lists``) have the first three, ``is:unhealthy`` and ``!``. Labels are the tags of a
+principal; of every object ``set`` (its spec set), and ``type`` where it has one.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ class Term(msgspec.Struct, frozen=True):
 KeyFilter = tuple[Term, ...]
 """All of them have to hold; empty, everything does."""
 
+_OF_KEYS: Final = {TermKind.STORE: "@store", TermKind.STATE: "state:", TermKind.ORIGIN: "origin:"}
 _FLAGS: Final = {"-f": TermKind.FUZZY, "-l": TermKind.TAG}
 
 
@@ -64,6 +68,15 @@ def parse_filter(text: str) -> KeyFilter:
     terms = tuple(_terms(text.split()))
     if len(terms) > MAX_TERMS:
         raise InvalidInput(f"a filter has at most {MAX_TERMS} terms; this one has {len(terms)}")
+    return terms
+
+
+def parse_object_filter(text: str) -> KeyFilter:
+    """The terms of a filter of objects that are no keys. Raises :class:`InvalidInput` for what only keys have, too."""
+    terms = parse_filter(text)
+    for term in terms:
+        if term.kind in _OF_KEYS:
+            raise InvalidInput(f"{_OF_KEYS[term.kind]} finds keys only; here are word, !not, -l label=value, -f fuzzy")
     return terms
 
 

@@ -135,6 +135,12 @@ def page(
     return [decode(row) for row in rows]
 
 
+def everything(tx: sqlite3.Connection, kind: Kind) -> list[AnyObject]:
+    """All objects of a kind that is few, by name. Not for keys."""
+    rows = tx.execute(f"SELECT {COLUMNS} FROM objects WHERE kind = ? ORDER BY name", (kind.value,))
+    return [decode(row) for row in rows]
+
+
 def key_ids(tx: sqlite3.Connection, region: str, after: str, limit: int) -> list[str]:
     """Key ids of a Region in order, for ListKeys."""
     rows = tx.execute(

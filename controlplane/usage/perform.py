@@ -216,10 +216,10 @@ class Usage:
         store = self._catalog.key_store(key.spec.key_store)
         return lifecycle.key_state(key, store.status.connection if store else ConnectionState.DISCONNECTED)
 
-    def would_refuse(self, request: Request, record: KeyRecord | None) -> KeysteadError | None:
+    def would_refuse(self, request: Request, record: KeyRecord | None, resource: str = "*") -> KeysteadError | None:
         """Why this request would be refused now, before any work; None if it would not be. Nothing is audited."""
         try:
-            self._authorise(request, record)
+            self._authorise(request, record, resource)
             if record is not None:
                 self._gate(request.operation, record)
         except KeysteadError as error:

@@ -384,3 +384,26 @@ async def test_a_refused_or_broken_feed_is_an_error(api: FakeApi, client: Client
     api.answers["GET", "/v1/changes"] = feed(b"data: " + b"x" * (MAX_EVENT + 100))
     with pytest.raises(UnexpectedAnswer, match="event of more than"):
         [each async for each in client.changes(0)]
+
+
+async def test_an_edit_is_made_again_when_only_the_status_changed(api: FakeApi, client: Client) -> None:
+    """The server notes what it sees all the time; nobody should have to read an object again for that."""
+    read = [
+        key(),
+        msgspec.structs.replace(key(), metadata=msgspec.structs.replace(key().metadata, resource_version=99)),
+    ]
+    changed = problem(412, "PreconditionFailed", "it is at version 99: read it again")
+    api.answers["GET", "/v1/keys/payments"] = [answer(each) for each in read]
+    api.answers["PUT", "/v1/keys/payments"] = [changed, answer(key())]
+    assert await client.edit(Kind.KEY, "payments", {"description": "new"}) == key()
+    assert [each.headers["If-Match"] for each in api.asked if each.method == "PUT"][-1] == '"99"'
+
+
+async def test_an_edit_of_what_somebody_changed_meanwhile_overwrites_nothing(api: FakeApi, client: Client) -> None:
+    meta = key().metadata
+    theirs = msgspec.structs.replace(key(), metadata=msgspec.structs.replace(meta, generation=meta.generation + 1))
+    api.answers["GET", "/v1/keys/payments"] = [answer(key()), answer(theirs)]
+    api.answers["PUT", "/v1/keys/payments"] = problem(412, "PreconditionFailed", "read it again")
+    with pytest.raises(errors.PreconditionFailed):
+        await client.edit(Kind.KEY, "payments", {"description": "new"})
+    assert len([each for each in api.asked if each.method == "PUT"]) == 1

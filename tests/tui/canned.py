@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from controlplane.audit.records import AuditEntry, AuditPage, AuditRecord, Decision, Head, VerifyResult
+from controlplane.client.api import COLLECTIONS
 from controlplane.clock import ManualClock
 from controlplane.schema.browse import (
     Access,
@@ -27,6 +28,7 @@ from controlplane.schema.browse import (
     KeyRow,
     KeyRows,
     LastUse,
+    ObjectRows,
     Summary,
     UseRates,
     Verdict,
@@ -45,7 +47,7 @@ from controlplane.schema.keys import (
     RefusedUse,
 )
 from controlplane.schema.keystores import ConnectionState, LatencyStatus
-from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind
+from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal
 from controlplane.schema.plans import Action, Applied, FieldPlan, ObjectPage, PlanReason, Progress, ServerInfo
 from plugins.sdk import HealthLevel
 from tests.controlplane.fakeapi import Answer, FakeApi, answer, problem
@@ -258,11 +260,15 @@ class Canned:
         self.keys: tuple[Key, ...] = KEYS
         self.imported: tuple[Key, ...] = IMPORTED
         self.stores: tuple[KeyStore, ...] = STORES
+        self.principals: tuple[Principal, ...] = (principal("ci"), principal("web"))
         self.bare = False
         """Nobody has done anything here: the summary counts nothing."""
         self.files = Path()
         self.denied: dict[str, str] = {}
-        self.hold = asyncio.Event()
+        self.under_way = 0
+        """Requests of the app that are not answered yet."""
+        self.silent = 0
+        """Those of them that will not be."""
         self._install()
 
     @property
@@ -277,8 +283,7 @@ class Canned:
         """A server on which nobody has done anything."""
         self.keys = self.imported = self.stores = ()
         self.bare = True
-        none = answer(ObjectPage(items=(), next=None))
-        self.api.answers["GET", "/v1/principals"] = none
+        self.principals = ()
         self.api.answers["GET", "/v1/audit"] = answer(AuditPage((), None))
         gone = problem(404, "NotFound", "there is no key payments-data")
         self.api.answers["GET", "/v1/keys/payments-data"] = gone
@@ -287,7 +292,9 @@ class Canned:
         """Have one path answer never, as a slow server does."""
 
         async def wait(request: web.Request) -> web.StreamResponse:
+            self.silent += 1
             await until_it_leaves(request)
+            self.silent -= 1
             raise web.HTTPServiceUnavailable
 
         self.api.answers["GET", path] = wait
@@ -312,7 +319,8 @@ class Canned:
         answers["GET", "/v1/search/keys"] = self._search
         answers["GET", "/v1/summary"] = self._summary
         answers["GET", "/v1/keystores"] = self._stores
-        answers["GET", "/v1/principals"] = answer(ObjectPage(items=(principal("ci"), principal("web")), next=None))
+        answers["GET", "/v1/search/keystores"] = partial(self._objects, Kind.KEY_STORE)
+        answers["GET", "/v1/search/principals"] = partial(self._objects, Kind.PRINCIPAL)
         answers["GET", "/v1/events"] = self._events
         answers["GET", "/v1/audit"] = self._audit
         whole = VerifyResult(88_121, {"chain-0": Head(88_120, "9c4e" * 16)}, ())
@@ -321,14 +329,16 @@ class Canned:
         answers["POST", "/v1/plans/8c21/apply"] = answer(Applied(plan_id="8c21", spec_set="quickstart", objects=()))
         progress = Progress(spec_set="quickstart", total=6, pending=0, problems=())
         answers["GET", "/v1/spec-sets/quickstart/progress"] = answer(progress)
-        for kind, items in ((Kind.KEY, (*self.keys, *IMPORTED)), (Kind.KEY_STORE, self.stores)):
+        kinds = ((Kind.KEY, (*self.keys, *IMPORTED)), (Kind.KEY_STORE, self.stores), (Kind.PRINCIPAL, self.principals))
+        for kind, items in kinds:
             for item in items:
                 self.object(kind, item)
 
     def object(self, kind: Kind, item: AnyObject) -> None:
         name = item.metadata.name
-        path = f"/v1/{'keys' if kind is Kind.KEY else 'keystores'}/{name}"
+        path = f"/v1/{COLLECTIONS[kind]}/{name}"
         self.api.answers["GET", path] = answer(item)
+        self.api.answers["GET", f"{path}/actions"] = answer(())
         if isinstance(item, Key):
             self.api.answers["GET", f"{path}/about"] = partial(self._about, item)
             if item.spec.origin is Origin.EXTERNAL:
@@ -401,6 +411,13 @@ class Canned:
             rates=UseRates(seconds=10, allowed=allowed, refused=refused),
         )
         return web.json_response(body=msgspec.json.encode(summary))
+
+    async def _objects(self, kind: Kind, request: web.Request) -> web.StreamResponse:
+        items: tuple[AnyObject, ...] = self.stores if kind is Kind.KEY_STORE else self.principals
+        keys = {"hsm-a": 12_300, "hsm-b": 131} if kind is Kind.KEY_STORE else {}
+        count = len(items)
+        rows = ObjectRows(items=items, offset=0, matching=count, total=count, version=40, keys=keys)
+        return web.json_response(body=msgspec.json.encode(rows))
 
     async def _stores(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(body=msgspec.json.encode(ObjectPage(items=self.stores, next=None)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from textual._context import visible_screen_stack
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
@@ -34,7 +36,8 @@ class Person:
 
     @property
     def lines(self) -> list[str]:
-        """What is on the screen."""
+        """What is on the screen, that below a dialog included."""
+        visible_screen_stack.set(self.app._background_screens)  # as when it is drawn
         return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
 
     @property
@@ -105,4 +108,7 @@ def golden(name: str, text: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert path.exists(), f"there is no {path}; KEYSTEAD_UPDATE_GOLDEN=1 writes it"
-    assert text == path.read_text("utf-8")
+    before = path.read_text("utf-8")
+    if text != before:
+        differs = difflib.unified_diff(before.splitlines(), text.splitlines(), "golden", "seen", lineterm="", n=0)
+        pytest.fail("\n".join([f"{path.name} is otherwise", *differs]))

@@ -17,11 +17,11 @@ SIZES = (SMALL, MIDDLE)
 SCREENS: dict[str, tuple[tuple[str, ...], str]] = {
     "overview": ((), "/v1/summary"),
     "keys": (("2",), "/v1/search/keys"),
-    "stores": (("3",), "/v1/keystores"),
+    "stores": (("3",), "/v1/search/keystores"),
     "imports": (("4",), "/v1/search/keys"),
     "deletions": (("5",), "/v1/search/keys"),
     "audit": (("7",), "/v1/audit"),
-    "principals": (("colon", *"principals", "enter"), "/v1/principals"),
+    "principals": (("colon", *"principals", "enter"), "/v1/search/principals"),
     "key": (("colon", *"key payments-data", "enter"), "/v1/keys/payments-data"),
 }
 """The keys that lead to a screen, and what it asks first."""

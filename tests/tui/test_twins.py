@@ -22,7 +22,14 @@ TWINS = sorted({twin for each in (*ACTIONS, *SECTIONS) for twin in each.cli})
 def test_a_twin_that_the_table_of_actions_names_is_a_command_line(twin: str, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{}")
     fillings = {
-        **{"NAME": "payments", "TEXT": "words", "TAG=VALUE": "team=payments", "TAG": "stage", "PATH": str(tmp_path)},
+        **{
+            "NAME": "payments",
+            "TEXT": "words",
+            "TAG=VALUE": "team=payments",
+            "TAG": "stage",
+            "KIND": "key",
+            "PATH": str(tmp_path),
+        },
         **{"DIR": str(tmp_path), "FILE": str(tmp_path / "plan.json")},
     }
     program, *words = twin.split()

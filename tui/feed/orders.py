@@ -40,12 +40,13 @@ class _Order(msgspec.Struct, frozen=True):
     pass
 
 
-class KeyOrder(_Order, frozen=True):
-    """``action`` as the reconciliation API names it. ``window_days`` is for schedule-deletion."""
+class Act(_Order, frozen=True):
+    """``action`` as the reconciliation API names it, on an object. ``window_days`` is for schedule-deletion."""
 
     action: str
     name: str
     window_days: int | None = None
+    kind: Kind = Kind.KEY
 
 
 class Edit(_Order, frozen=True):
@@ -107,7 +108,7 @@ class VerifyAudit(_Order, frozen=True):
     """Have the server check its audit journal. Comes to a :class:`~controlplane.audit.records.VerifyResult`."""
 
 
-Order = KeyOrder | Edit | MakePlan | ApplyPlan | FindImport | GetParameters | Upload | VerifyAudit
+Order = Act | Edit | MakePlan | ApplyPlan | FindImport | GetParameters | Upload | VerifyAudit
 
 
 class ImportFiles(msgspec.Struct, frozen=True):
@@ -125,7 +126,7 @@ class ImportFiles(msgspec.Struct, frozen=True):
 async def carry_out(client: Client, order: Order) -> AsyncIterator[tuple[Any, bool]]:
     """Values on the way with False, what came of it with True. Raises :class:`KeysteadError`."""
     match order:
-        case KeyOrder():
+        case Act():
             yield await _act(client, order), True
         case Edit():
             yield await client.edit(order.kind, order.name, order.changes), True
@@ -144,7 +145,7 @@ async def carry_out(client: Client, order: Order) -> AsyncIterator[tuple[Any, bo
             yield await client.verify_audit(), True
 
 
-async def _act(client: Client, order: KeyOrder) -> AnyObject:
+async def _act(client: Client, order: Act) -> AnyObject:
     match order.action:
         case "enable":
             return await client.enable(order.name)
@@ -157,13 +158,13 @@ async def _act(client: Client, order: KeyOrder) -> AnyObject:
         case "rotate":
             return await client.rotate(order.name)
         case "reconcile":
-            return await client.reconcile(order.name)
+            return await client.reconcile(order.name, order.kind)
         case "delete-material":
             return await client.delete_material(order.name)
         case "pause":
-            return await client.pause(Kind.KEY, order.name)
+            return await client.pause(order.kind, order.name)
         case "resume":
-            return await client.resume(Kind.KEY, order.name)
+            return await client.resume(order.kind, order.name)
     raise InvalidInput(f"there is no action {order.action}")
 
 

@@ -13,7 +13,7 @@ import msgspec
 from controlplane.client import Client
 from controlplane.client.api import EVERYTHING, AuditFilter, Change
 from controlplane.errors import NotFound
-from controlplane.schema.browse import KeyAbout, KeySort, Summary, Verdict
+from controlplane.schema.browse import KeyAbout, KeySort, ObjectSort, Summary, Verdict
 from controlplane.schema.events import Event
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, KeyStore, Kind
@@ -47,9 +47,14 @@ class KeyList(_Question, frozen=True):
 
 
 class ObjectList(_Question, frozen=True):
-    """All objects of a kind that is few. Answered with :class:`Objects`."""
+    """The same of another kind. Answered with :class:`~controlplane.schema.browse.ObjectRows`."""
 
     kind: Kind
+    filter: str = ""
+    sort: ObjectSort = ObjectSort.NAME
+    descending: bool = False
+    offset: int = 0
+    limit: int = WINDOW
 
 
 class Overview(_Question, frozen=True):
@@ -101,33 +106,25 @@ class Entries(_Question, frozen=True):
 Question = KeyList | ObjectList | Overview | OneObject | ImportOf | AuditTail | Entries
 
 
-class Objects(msgspec.Struct, frozen=True):
-    """``more`` says that there are others beyond those."""
-
-    items: tuple[AnyObject, ...]
-    more: bool
-    keys: dict[str, int]
-    """Keys by key store."""
-
-
 class Glance(msgspec.Struct, frozen=True):
     summary: Summary
     stores: tuple[KeyStore, ...]
 
 
 class Detail(msgspec.Struct, frozen=True):
-    """One object with what goes with it, events newest first; ``about`` is of a key only."""
+    """One object with what goes with it, events newest first; ``about`` is of a key only, ``actions`` of others."""
 
     item: AnyObject
     events: tuple[Event, ...] = ()
     about: KeyAbout | None = None
+    actions: tuple[Verdict, ...] = ()
 
     @property
     def refused(self) -> tuple[RefusedUse, ...]:
         return self.about.refused if self.about is not None else ()
 
     def verdict(self, action: str) -> Verdict | None:
-        actions = self.about.actions if self.about is not None else ()
+        actions = self.about.actions if self.about is not None else self.actions
         return next((each for each in actions if each.action == action), None)
 
 
@@ -157,10 +154,15 @@ async def ask(client: Client, question: Question) -> object:
                 offset=question.offset,
                 limit=question.limit,
             )
-        case ObjectList(kind=kind):
-            page = await client.page(kind, limit=MOST_OBJECTS)
-            counts = (await client.summary()).stores if kind is Kind.KEY_STORE else {}
-            return Objects(page.items, page.next is not None, counts)
+        case ObjectList():
+            return await client.search_objects(
+                question.kind,
+                question.filter,
+                sort=question.sort,
+                descending=question.descending,
+                offset=question.offset,
+                limit=question.limit,
+            )
         case Overview():
             stores = await client.page(Kind.KEY_STORE, limit=MOST_OBJECTS)
             summary = await client.summary()
@@ -193,7 +195,9 @@ async def _detail(client: Client, kind: Kind, name: str) -> Detail | Gone:
     try:
         item = await client.get(kind, name)
         events = tuple(reversed((await client.events(uid=item.metadata.uid)).items))
-        return Detail(item, events, await client.key_about(item.metadata.name) if kind is Kind.KEY else None)
+        if kind is Kind.KEY:
+            return Detail(item, events, await client.key_about(item.metadata.name))
+        return Detail(item, events, actions=tuple(await client.actions(kind, name)))
     except NotFound as error:
         return Gone(error.message)
 

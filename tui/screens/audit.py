@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
 import msgspec
@@ -55,7 +55,12 @@ class AuditScreen(Framed):
         "Every request, as the audit journal keeps it: who, what, on which key, what came of it, and why.",
         "The newest is below. space holds the list while you read; what comes meanwhile is counted.",
     )
-    OFFERS: ClassVar[tuple[str, ...]] = ("record", "hold", "reads", "filter", "verify", "wide")
+    NOT_HERE: ClassVar[Mapping[str, str]] = {
+        "sort": "the journal is in the order of time; a filter finds what you look for",
+        "reconcile": "a record says what happened; only objects are compared with what is declared",
+        "pause": "a record says what happened; space holds the list",
+    }
+    OFFERS: ClassVar[tuple[str, ...]] = ("record", "hold", "reads", "filter", "verify", "wide", *NOT_HERE)
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ A screen offers actions by their ids and does each in a method ``do_<id>``; :met
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
@@ -44,6 +44,8 @@ class Framed(Screen[Any]):
     section: ClassVar[str] = ""
     OFFERS: ClassVar[tuple[str, ...]] = ()
     """Ids of the actions of this screen, in the order of the line of keys."""
+    NOT_HERE: ClassVar[Mapping[str, str]] = {}
+    """Actions that mean nothing on what this screen shows, and why: they are offered, grey, and say so."""
     about: ClassVar[tuple[str, ...]] = ()
     """What this screen shows, for help."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (180, "-very-wide")]  # noqa: RUF012 - as Textual has it
@@ -150,6 +152,8 @@ class Framed(Screen[Any]):
             return HIDDEN
         if action.id == "back" and not self.can_go_back():
             return HIDDEN
+        if (why := self.NOT_HERE.get(action.id)) is not None:
+            return Verdict(False, why)
         specific = self.specific(action)
         if specific.allowed and action.writes and self.host.link.standing is not Standing.LIVE:
             return Verdict(False, "the server is not connected; what you see is stale")

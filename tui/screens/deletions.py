@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Final
 
 from textual.containers import Vertical
@@ -13,7 +14,9 @@ from controlplane.report import Line, Style, age, time_left
 from controlplane.schema.browse import KeyRow, KeyRows, KeySort
 from controlplane.schema.keys import RefusedUse
 from tui import words
+from tui.actions import LIST
 from tui.feed.questions import Detail, KeyList
+from tui.screens.acting import ANY
 from tui.screens.keys import KeysScreen
 from tui.widgets.lines import Lines
 from tui.widgets.table import Column, Row, Table
@@ -25,9 +28,9 @@ DAY_SECONDS: Final = 86_400
 
 COLUMNS: Final = (
     Column("KEY", "name", most=40, least=14),
-    Column("LEFT", "left", least=8),
+    Column("LEFT", "due", least=8),
     Column("", "bar", keep=3, most=BAR, least=BAR),
-    Column("DUE (UTC)", "due", keep=4, least=12),
+    Column("DUE (UTC)", "at", keep=4, least=12),
     Column("REFUSED USES", "refused", least=18, most=26),
     Column("BY", "by", keep=5, most=30, least=10),
     Column("ALIASES", "aliases", keep=6, most=36, wide=True),
@@ -44,11 +47,8 @@ class DeletionsScreen(KeysScreen):
         "Keys that are scheduled for deletion, the next one first. Every use of them is refused and counted.",
         "When the time is over, a key and all its material are destroyed. Until then u keeps it.",
     )
-    OFFERS: ClassVar[tuple[str, ...]] = ("cancel", "open", "events", "describe", "yaml", "filter", "mark", "wide")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sort = KeySort.DUE
+    OFFERS: ClassVar[tuple[str, ...]] = ("cancel", "open", "events", "describe", "yaml", *ANY, *LIST)
+    SORTS: ClassVar[tuple[StrEnum, ...]] = (KeySort.DUE, KeySort.NAME, KeySort.STORE, KeySort.CONDITION)
 
     def body(self) -> Iterable[Widget]:
         table = Table(COLUMNS, id="keys")

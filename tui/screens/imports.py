@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Final
 
 from textual.containers import Vertical
@@ -14,8 +15,10 @@ from controlplane.schema.browse import KeyRow, KeyRows, KeySort
 from controlplane.schema.imports import ImportReport
 from controlplane.schema.keys import KeyState
 from tui import words
+from tui.actions import LIST
 from tui.feed.messages import Answer
 from tui.feed.questions import ImportOf
+from tui.screens.acting import ANY
 from tui.screens.keys import KeysScreen
 from tui.widgets.lines import Lines
 from tui.widgets.table import Column, Row, Table
@@ -24,7 +27,7 @@ COLUMNS: Final = (
     Column("KEY", "name", most=48, least=16),
     Column("STATE", "state", least=15),
     Column("SPEC", "spec", keep=2, least=12),
-    Column("MATERIAL", "material", least=22, most=40),
+    Column("MATERIAL", "expires", least=22, most=40),
     Column("ALIASES", "aliases", keep=4, most=36, least=14),
     Column("STORE", "store", keep=5, wide=True),
 )
@@ -48,13 +51,13 @@ class ImportsScreen(KeysScreen):
         "empty",
         "cancel",
         "yaml",
-        "filter",
-        "wide",
+        *ANY,
+        *LIST,
     )
+    SORTS: ClassVar[tuple[StrEnum, ...]] = (KeySort.EXPIRES, KeySort.NAME, KeySort.STATE, KeySort.SPEC, KeySort.STORE)
 
     def __init__(self) -> None:
         super().__init__()
-        self.sort = KeySort.EXPIRES
         self._report: ImportReport | None = None
 
     def body(self) -> Iterable[Widget]:
@@ -68,9 +71,10 @@ class ImportsScreen(KeysScreen):
         where = f" imports{f'  /{self.filter}' if self.filter else ''}"
         if self.page is None:
             return where, ""
+        marked = f"{len(self.table.marked)} marked · " if self.table.marked else ""
         waiting = sum(row.state is KeyState.PENDING_IMPORT for row in self.page.items)
         noun = "key" if self.page.matching == 1 else "keys"
-        return where, f"{self.page.matching:,} {noun} of imported material · {waiting:,} waiting"
+        return where, f"{marked}{self.page.matching:,} {noun} of imported material · {waiting:,} waiting"
 
     def answered(self, message: Answer) -> None:
         if isinstance(message.value, ImportReport):

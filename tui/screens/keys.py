@@ -4,31 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Final
 
 from textual.timer import Timer
 from textual.widget import Widget
 
-from controlplane.errors import InvalidInput
 from controlplane.report import Line, Style, age
 from controlplane.schema.browse import KeyRow, KeyRows, KeySort
-from controlplane.schema.filters import parse_filter
 from controlplane.schema.meta import Kind
 from tui import words
-from tui.actions import KEY, LIST, LOOK, Action
+from tui.actions import KEY, LIST, LOOK
 from tui.cards import card
 from tui.feed.messages import Answer, Trouble
 from tui.feed.questions import WINDOW, Detail, Gone, KeyList, OneObject
-from tui.screens.base import HIDDEN, Verdict
-from tui.screens.keyactions import KeyActions, Subject, subject_of_row
+from tui.screens.acting import Subject
+from tui.screens.keyactions import KeyActions, subject_of_row
+from tui.screens.lists import Listing
 from tui.widgets.lines import Lines
 from tui.widgets.table import Column, Row, Table
 
 HIGHLIGHT_SECONDS: Final = 0.15
 """The cursor rests this long before the key under it is asked for, so that moving on asks nothing."""
 ROWS_SECONDS: Final = 10.0
-UNHEALTHY: Final = "is:unhealthy"
-FILTER_HINT: Final = "word  !not  -l tag=value  -f fuzzy  @store  state:pending  is:unhealthy"
 
 COLUMNS: Final = (
     Column("NAME", "name", most=48, least=16),
@@ -45,7 +43,7 @@ COLUMNS: Final = (
 SORTS: Final = (KeySort.NAME, KeySort.STATE, KeySort.SPEC, KeySort.STORE, KeySort.CREATED, KeySort.CONDITION)
 
 
-class KeysScreen(KeyActions):
+class KeysScreen(Listing, KeyActions):
     """See the module."""
 
     section = "keys"
@@ -54,14 +52,14 @@ class KeysScreen(KeyActions):
         "CONDITION says whether the key is as declared. Beside the list, in a wide terminal: the key under the cursor.",
     )
     OFFERS: ClassVar[tuple[str, ...]] = ("open", *KEY, *LOOK, *LIST)
+    NOUN: ClassVar[tuple[str, str]] = ("key", "keys")
+    SORTS: ClassVar[tuple[StrEnum, ...]] = SORTS
+    FILTER_HINT: ClassVar[str] = "word  !not  -l tag=value  -f fuzzy  @store  state:pending  is:unhealthy"
     FIXED: ClassVar[str] = ""
     """Terms of the filter that belong to the section and are not shown."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.filter = ""
-        self.sort, self.descending = KeySort.NAME, False
-        self.first = 0
         self.page: KeyRows | None = None
         self._detail: Detail | None = None
         self._resting: Timer | None = None
@@ -95,7 +93,7 @@ class KeysScreen(KeyActions):
         self._ask_detail()
 
     def question(self) -> KeyList:
-        return KeyList(f"{self.FIXED} {self.filter}".strip(), self.sort, self.descending, self.first)
+        return KeyList(f"{self.FIXED} {self.filter}".strip(), KeySort(self.sort), self.descending, self.first)
 
     def answered(self, message: Answer) -> None:
         match message.value:
@@ -156,10 +154,7 @@ class KeysScreen(KeyActions):
     def nothing(self, page: KeyRows) -> Sequence[Line]:
         """What is said where there is no row."""
         if self.filter:
-            return (
-                Line(f"None of {page.total:,} keys matches {self.filter}", Style.HEADING),
-                Line("esc takes the filter away, / changes it", Style.MUTED),
-            )
+            return self.none_matches(page.total)
         return (
             Line("There is no key yet.", Style.HEADING),
             Line("", Style.MUTED),
@@ -216,11 +211,6 @@ class KeysScreen(KeyActions):
         message.stop()
         self.host.open(Kind.KEY, message.key)
 
-    def on_table_window_wanted(self, message: Table.WindowWanted) -> None:
-        message.stop()
-        self.first = message.offset
-        self.watch_question(self.question())
-
     def detail(self) -> Detail | None:
         return self._detail
 
@@ -230,71 +220,6 @@ class KeysScreen(KeyActions):
         rows = {row.name: row for row in self.page.items}
         wanted = self.table.marked or tuple(name for name in (self.table.current,) if name is not None)
         return [subject_of_row(rows[name]) for name in wanted if name in rows]
-
-    # ---- lists -----------------------------------------------------------------------------------------------------
-
-    def can_go_back(self) -> bool:
-        return bool(self.filter or self.table.marked)
-
-    def specific(self, action: Action) -> Verdict:
-        if action.id in ("open", "mark") and self.table.current is None:
-            return HIDDEN
-        return super().specific(action)
-
-    def do_open(self) -> None:
-        self.table.action_choose()
-
-    def do_filter(self) -> None:
-        self.prompt.open("filter", "/", self.filter, FILTER_HINT, check=parse_filter)
-
-    def filtered(self, text: str) -> None:
-        text = " ".join(text.split())
-        try:
-            parse_filter(text)
-        except InvalidInput as error:
-            self.host.say(error.message, wrong=True)
-            return
-        if text != self.filter:
-            self.filter = text
-            self._start_over()
-
-    def do_unhealthy(self) -> None:
-        terms = self.filter.split()
-        left = [term for term in terms if term != UNHEALTHY]
-        self.filtered(" ".join(left if UNHEALTHY in terms else [*terms, UNHEALTHY]))
-
-    def do_sort(self) -> None:
-        at = SORTS.index(self.sort) if self.sort in SORTS else -1
-        self.sort, self.descending = SORTS[(at + 1) % len(SORTS)], False
-        self._start_over()
-
-    def do_reverse(self) -> None:
-        self.descending = not self.descending
-        self._start_over()
-
-    def do_wide(self) -> None:
-        self.table.wide = not self.table.wide
-
-    def do_mark(self) -> None:
-        self.table.mark()
-        self.update_frame()
-
-    def do_back(self) -> None:
-        if self.table.marked:
-            self.table.unmark()
-        elif self.filter:
-            self.filtered("")
-        self.update_frame()
-
-    def _start_over(self) -> None:
-        self.first = 0
-        if not self.is_mounted:
-            return  # it comes up with these
-        self.table.start_over()
-        self.table.sorted_by(self.sort.value, self.descending)
-        if self.is_current:
-            self.watch_question(self.question())
-        self.update_frame()
 
 
 __all__ = ["COLUMNS", "WINDOW", "KeysScreen"]

@@ -141,9 +141,11 @@ class KeyLine(_Line):
             action = BY_ID[each]
             verdict = self.framed.verdict(action)
             key, label = shown_key(action), self.framed.label(action)
-            room -= len(key) + len(label) + 3
-            if verdict.hidden or room < 0:
-                room += 0 if room < 0 else len(key) + len(label) + 3
+            needed = len(key) + len(label) + (3 if verdict.allowed else 4)
+            if verdict.hidden:
                 continue
+            if needed > room:
+                break
+            room -= needed
             parts += [(key, "$accent bold"), f" {label}  "] if verdict.allowed else [(f"({key} {label}) ", "$muted")]
         return parts

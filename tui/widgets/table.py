@@ -168,7 +168,7 @@ class Table(Lined):
         self._tell_highlighted()
 
     def start_over(self) -> None:
-        """Another list: the cursor goes to its first row, widths are measured anew."""
+        """Another list: the cursor stays on its row if it is in it, or goes to the first. Widths are measured anew."""
         self._cursor = 0
         self._widths = {}
         self._asked_for = None

@@ -1,6 +1,6 @@
-"""Actions on keys: ``POST /v1/keys/{name}/actions/{action}``.
+"""Actions: ``POST /v1/keys/{name}/actions/{action}``, and ``.../actions/reconcile`` of every other kind.
 
-The same operations, gate and permissions as over the KMS API.
+On keys the same operations, gate and permissions as over the KMS API.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.bodies import decode
 from controlplane.api.reconciliation.documented import REFUSALS, Documented, body_of
 from controlplane.api.reconciliation.lookup import find, record
+from controlplane.api.reconciliation.objects import PLURALS
 from controlplane.api.services import Services
 from controlplane.domain.materials import is_replica
 from controlplane.domain.ownership import API
 from controlplane.domain.schedule import MAX_WINDOW_DAYS, MIN_WINDOW_DAYS
 from controlplane.errors import NotFound
-from controlplane.schema.meta import Key, Kind
+from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.store import keys
 from controlplane.store.catalog import KeyRecord
 from controlplane.usage import perform
@@ -61,7 +62,7 @@ class ActionOperation(Documented):
 
 
 class ActionsController(Controller):
-    """What an operator does with one key."""
+    """What an operator does with one object."""
 
     path = "/"
     tags = ("keys",)
@@ -73,11 +74,17 @@ class ActionsController(Controller):
         responses=REFUSALS,
         status_code=200,
     )
-    async def act(self, request: ApiRequest, services: Services, plural: str, name: str, action: str) -> Key:
-        """enable, disable, rotate, make-primary, schedule-deletion, cancel-deletion, or reconcile (look at it now)."""
+    async def act(self, request: ApiRequest, services: Services, plural: str, name: str, action: str) -> AnyObject:
+        """enable, disable, rotate, make-primary, schedule-deletion, cancel-deletion, or reconcile (look at it now).
+
+        Objects of other kinds than keys can be reconciled only.
+        """
         operation = OPERATIONS.get(action)
-        if plural != "keys":
-            raise NotFound(f"there are no actions on {plural}, only on keys")
+        kind = PLURALS.get(plural)
+        if kind is None:
+            raise NotFound(f"there is no kind {plural}; there are {', '.join(PLURALS)}")
+        if kind is not Kind.KEY:
+            return await _reconcile(request, services, kind, name, action)
         if operation is None:
             raise NotFound(f"there is no action {action}; there are {', '.join(OPERATIONS)}")
         body = await request.body()
@@ -107,6 +114,19 @@ class ActionsController(Controller):
             return await services.database.write(changes[action])
 
         return await services.usage.on_key(perform.Request(caller, operation), lambda: record(services, found), work)
+
+
+async def _reconcile(request: ApiRequest, services: Services, kind: Kind, name: str, action: str) -> AnyObject:
+    if action != "reconcile":
+        raise NotFound(f"there is no action {action} on a {kind}; there is reconcile")
+
+    async def work() -> AnyObject:
+        found = find(services, kind, name)
+        services.look_at(kind, found.metadata.uid)
+        return found
+
+    asked = perform.Request(request.user, f"Reconcile{kind}", action="keystead:Apply")
+    return await services.usage.on_account(asked, work, f"{kind}/{name}")
 
 
 def _window(data: ActionBody | None, key: Key) -> int:

@@ -1,7 +1,8 @@
 """Looking over many keys, for people who operate: a list that is filtered, sorted and cut to a window here, counts and
 what needs a person, and what the caller may do.
 
-``GET /v1/search/keys``, ``/v1/summary``, ``/v1/access``, ``/v1/keys/{name}/about``, ``/v1/keys/{name}/actions``.
+``GET /v1/search/keys``, ``/v1/search/{kind}``, ``/v1/summary``, ``/v1/access``, ``/v1/keys/{name}/about``,
+``/v1/{kind}/{name}/actions``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from litestar import Controller, Request, get
 from litestar.params import Parameter
 
 from controlplane.access.caller import Caller
-from controlplane.api.reconciliation.actions import OPERATIONS
+from controlplane.api.reconciliation import verdicts
 from controlplane.api.reconciliation.documented import REFUSALS
 from controlplane.api.reconciliation.lookup import find, record
+from controlplane.api.reconciliation.objects import PLURALS
 from controlplane.api.services import Services
+from controlplane.domain import lists
 from controlplane.domain.imports import EXPIRES_SOON
 from controlplane.domain.lifecycle import key_state
-from controlplane.errors import KeysteadError, NotFound
+from controlplane.errors import NotFound
 from controlplane.schema.browse import (
     Access,
     Attention,
@@ -30,18 +33,19 @@ from controlplane.schema.browse import (
     KeyRows,
     KeySort,
     LastUse,
+    ObjectRows,
+    ObjectSort,
     Related,
     Summary,
     Verdict,
 )
 from controlplane.schema.conditions import ConditionStatus, ConditionType, find_condition, synced_word
-from controlplane.schema.filters import MAX_LENGTH, parse_filter
+from controlplane.schema.filters import MAX_LENGTH, parse_filter, parse_object_filter
 from controlplane.schema.grants import Grant
 from controlplane.schema.keys import KeyState, Management, RefusedUse
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import Key, KeyStore, Kind
 from controlplane.store import grants, keyindex, objects, people
-from controlplane.store.catalog import KeyRecord
 from controlplane.store.database import Tx
 from controlplane.usage import perform
 
@@ -101,6 +105,49 @@ class BrowseController(Controller):
 
         return await services.usage.on_account(_reading(request, "SearchKeys"), work)
 
+    @get("/search/{plural:str}", operation_id="SearchObjects", responses=REFUSALS)
+    async def search_objects(
+        self,
+        request: ApiRequest,
+        services: Services,
+        plural: str,
+        filter: Annotated[
+            str,
+            Parameter(max_length=MAX_LENGTH, description="Terms that all have to hold, such as `!old -l type=xks`."),
+        ] = "",
+        sort: ObjectSort = ObjectSort.NAME,
+        descending: bool = False,
+        offset: Annotated[int, Parameter(ge=0, le=10_000_000)] = 0,
+        limit: Annotated[int, Parameter(ge=1, le=1000)] = 200,
+    ) -> ObjectRows:
+        """A window of the key stores, principals or XKS proxies that match a filter."""
+        kind = PLURALS.get(plural)
+
+        async def work() -> ObjectRows:
+            if kind is None:
+                raise NotFound(f"there is no kind {plural}; there are {', '.join(PLURALS)}")
+            terms = parse_object_filter(filter)
+
+            def read(tx: Tx) -> ObjectRows:
+                found = objects.everything(tx, kind)
+                keys = _keys_by_store(tx) if kind is Kind.KEY_STORE else {}
+                fitting = lists.ordered(
+                    (item for item in found if lists.matches(item, terms)), sort, descending=descending, keys=keys
+                )
+                items = tuple(fitting[offset : offset + limit])
+                return ObjectRows(
+                    items=items,
+                    offset=offset,
+                    matching=len(fitting),
+                    total=len(found),
+                    version=objects.current_version(tx),
+                    keys={item.metadata.name: keys.get(item.metadata.name, 0) for item in items if keys},
+                )
+
+            return await services.database.scan(read)
+
+        return await services.usage.on_account(_reading(request, f"Search{kind or 'Object'}s"), work)
+
     @get("/summary", operation_id="GetSummary", responses=REFUSALS)
     async def summary(self, request: ApiRequest, services: Services) -> Summary:
         """Counts by state and key store, what needs a person, and how much keys are used."""
@@ -134,13 +181,13 @@ class BrowseController(Controller):
         """Who the caller is, and what it may do on the account."""
 
         async def work() -> Access:
-            verdicts = (
-                _verdict(
+            may = (
+                verdicts.verdict(
                     action, services.usage.would_refuse(perform.Request(request.user, action, action=action), None)
                 )
                 for action in ACCOUNT_ACTIONS
             )
-            return Access(principal=request.user.principal, account=request.user.account, may=tuple(verdicts))
+            return Access(principal=request.user.principal, account=request.user.account, may=tuple(may))
 
         return await services.usage.on_account(_reading(request, "GetAccess"), work)
 
@@ -162,7 +209,7 @@ class BrowseController(Controller):
             refused, granted, related = services.database.read(read)
             return KeyAbout(
                 state=services.usage.state(at),
-                actions=tuple(_verdicts(request, services, at)),
+                actions=tuple(verdicts.of_key(services, request.user, at)),
                 refused=tuple(refused),
                 grants=tuple(granted[:GRANTS]),
                 grants_more=len(granted) > GRANTS,
@@ -174,15 +221,18 @@ class BrowseController(Controller):
 
     @get("/{plural:str}/{name:str}/actions", operation_id="ListActions", responses=REFUSALS)
     async def actions(self, request: ApiRequest, services: Services, plural: str, name: str) -> list[Verdict]:
-        """What the caller may do with a key now, and why not: its policies, then the key's state."""
+        """What the caller may do with an object now, and why not: its policies, then its state."""
+        kind = PLURALS.get(plural)
 
         async def work() -> list[Verdict]:
-            if plural != "keys":
-                raise NotFound(f"there are no actions on {plural}, only on keys")
-            at = record(services, cast(Key, find(services, Kind.KEY, name)))
-            return list(_verdicts(request, services, at))
+            if kind is None:
+                raise NotFound(f"there is no kind {plural}; there are {', '.join(PLURALS)}")
+            found = find(services, kind, name)
+            if isinstance(found, Key):
+                return list(verdicts.of_key(services, request.user, record(services, found)))
+            return list(verdicts.of_object(services, request.user, found))
 
-        return await services.usage.on_account(_reading(request, "ListActions"), work, f"Key/{name}")
+        return await services.usage.on_account(_reading(request, "ListActions"), work, f"{kind}/{name}")
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -224,6 +274,13 @@ def _rows(tx: Tx, keys: Sequence[Key], stores: Iterable[KeyStore]) -> Iterator[K
 
 def _stores(tx: Tx) -> list[KeyStore]:
     return [store for store in objects.page(tx, Kind.KEY_STORE, limit=1000) if isinstance(store, KeyStore)]
+
+
+def _keys_by_store(tx: Tx) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for each in keyindex.counts(tx, connected=()):
+        found[each.key_store] = found.get(each.key_store, 0) + each.count
+    return found
 
 
 def _connected(stores: Iterable[KeyStore]) -> list[str]:
@@ -297,11 +354,6 @@ def _about_key(key: Key) -> Attention:
     )
 
 
-def _verdicts(request: ApiRequest, services: Services, at: KeyRecord) -> Iterator[Verdict]:
-    for action, operation in OPERATIONS.items():
-        yield _verdict(action, services.usage.would_refuse(perform.Request(request.user, operation), at))
-
-
 def _related(tx: Tx, services: Services, key: Key) -> list[Related]:
     """The other keys of a multi-Region key, by Region."""
     found = objects.related_keys(tx, key.status.key_id) if key.spec.multi_region else []
@@ -315,10 +367,6 @@ def _related(tx: Tx, services: Services, key: Key) -> list[Related]:
         for each in found
         if each.metadata.uid != key.metadata.uid
     ]
-
-
-def _verdict(action: str, refusal: KeysteadError | None) -> Verdict:
-    return Verdict(action=action, allowed=refusal is None, why="" if refusal is None else refusal.message)
 
 
 def _reading(request: ApiRequest, operation: str) -> perform.Request:

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from controlplane.client import Client
-from controlplane.errors import InvalidInput, PreconditionFailed, Unauthenticated
-from controlplane.schema.browse import AttentionReason, KeySort
+from controlplane.errors import InvalidInput, NotFound, PreconditionFailed, Unauthenticated
+from controlplane.schema.browse import Access, AttentionReason, KeySort, ObjectRows, ObjectSort
 from controlplane.schema.documents import declare
 from controlplane.schema.keys import DesiredKey, KeyState
 from controlplane.schema.meta import Key, Kind
@@ -42,7 +42,8 @@ def team(shared_server: Server) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/search/keys", "/v1/summary", "/v1/access", "/v1/keys/a/actions", "/v1/keys/a/about"]
+    "path",
+    ["/v1/search/keys", "/v1/search/keystores", "/v1/summary", "/v1/access", "/v1/keys/a/actions", "/v1/keys/a/about"],
 )
 def test_nobody_looks_without_a_token(shared_server: Server, path: str) -> None:
     assert shared_server.rest("GET", path, token=None).status == 401
@@ -124,11 +125,11 @@ async def test_who_asks_is_told_who_it_is_and_what_it_may(client: Client) -> Non
 
 
 async def test_actions_that_the_state_does_not_allow_say_why(client: Client, team: str) -> None:
-    pending = {each.action: each for each in await client.key_actions(f"{team}-c")}
+    pending = {each.action: each for each in await client.actions(Kind.KEY, f"{team}-c")}
     assert pending["cancel-deletion"].allowed
     assert not pending["disable"].allowed
     assert pending["disable"].why.endswith("is pending deletion.")
-    live = {each.action: each for each in await client.key_actions(f"alias/{team}/a")}
+    live = {each.action: each for each in await client.actions(Kind.KEY, f"alias/{team}/a")}
     assert live["disable"].allowed
     assert live["cancel-deletion"].why.endswith("is not pending deletion.")
 
@@ -217,3 +218,76 @@ def import_into(server: Server, name: str, valid_to: datetime) -> None:
             "validTo": valid_to.replace(microsecond=0).isoformat(),
         },
     )
+
+
+# ---- objects that are no keys ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def people(shared_server: Server) -> str:
+    """The beginning of the names of three principals: ``a`` and ``b`` of one team, ``c`` of another, a role."""
+    start = f"t-{uuid.uuid4().hex[:8]}"
+    tags = {"a": "Web", "b": "web", "c": "ops"}
+    declared = [
+        document("Principal", f"{start}-{end}", tags={"team": team}, **({"type": "role"} if end == "c" else {}))
+        for end, team in tags.items()
+    ]
+    shared_server.apply(start, declared)
+    return start
+
+
+@pytest.mark.parametrize(
+    ("filter", "ends"),
+    [
+        ("{0}", "abc"),
+        ("{0} !{0}-b", "ac"),
+        ("{0} -l team=web", "ab"),
+        ("{0} !-l team=web", "c"),
+        ("{0} -l type=role", "c"),
+        ("-l set={0}", "abc"),
+        ("-f {0}c", "c"),
+        ("{0} -l nothing", ""),
+    ],
+)
+async def test_every_list_is_filtered_by_the_server_with_the_terms_of_keys(
+    client: Client, people: str, filter: str, ends: str
+) -> None:
+    found = await client.search_objects(Kind.PRINCIPAL, filter.format(people))
+    assert "".join(item.metadata.name.removeprefix(f"{people}-") for item in found.items) == ends
+    assert found.matching == len(ends) <= found.total
+
+
+async def test_every_list_is_sorted_and_cut_by_the_server(client: Client, people: str) -> None:
+    asked = {"filter": people, "sort": ObjectSort.TYPE, "descending": False}
+    found = await client.search_objects(Kind.PRINCIPAL, **asked, offset=1, limit=1)  # type: ignore[arg-type]
+    assert (found.offset, found.matching, [item.metadata.name for item in found.items]) == (1, 3, [f"{people}-a"])
+    turned = await client.search_objects(Kind.PRINCIPAL, people, descending=True)
+    assert [item.metadata.name for item in turned.items] == [f"{people}-{end}" for end in "cba"]
+
+
+async def test_what_only_keys_have_is_refused_in_the_filter_of_others(client: Client) -> None:
+    with pytest.raises(InvalidInput, match="state: finds keys only; here are word"):
+        await client.search_objects(Kind.KEY_STORE, "state:enabled")
+    with pytest.raises(NotFound, match="there is no kind nothing; there are keys"):
+        await client._ask("GET", "/v1/search/nothing", ObjectRows)
+
+
+async def test_key_stores_are_searched_with_how_many_keys_each_has(client: Client, team: str) -> None:
+    found = await client.search_objects(Kind.KEY_STORE, "standard", sort=ObjectSort.KEYS)
+    assert found.keys["standard"] >= 3
+
+
+async def test_actions_on_a_key_store_say_what_is_not_possible(client: Client) -> None:
+    may = {each.action: each for each in await client.actions(Kind.KEY_STORE, "standard")}
+    assert may["reconcile"].allowed
+    assert "belongs to the server" in may["pause"].why
+    assert "belongs to the server" in may["disconnect"].why
+    admin = {each.action: each for each in await client.actions(Kind.PRINCIPAL, "admin")}
+    assert admin["pause"].allowed
+
+
+async def test_every_object_can_be_looked_at_now(client: Client, people: str) -> None:
+    for kind, name in ((Kind.KEY_STORE, "standard"), (Kind.PRINCIPAL, f"{people}-a")):
+        assert (await client.reconcile(name, kind)).metadata.name == name
+    with pytest.raises(NotFound, match="there is no action disable on a Principal; there is reconcile"):
+        await client._ask("POST", f"/v1/principals/{people}-a/actions/disable", Access, b"{}")

@@ -939,6 +939,7 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "ListActions": "GET /v1/{plural}/{name}/actions",
         "GetKeyAbout": "GET /v1/{plural}/{name}/about",
         "SearchKeys": "GET /v1/search/keys",
+        "SearchObjects": "GET /v1/search/{plural}",
         "GetSummary": "GET /v1/summary",
         "GetAccess": "GET /v1/access",
         "CreateAccessKey": "POST /v1/{plural}/{name}/access-keys",
