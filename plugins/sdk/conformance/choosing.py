@@ -44,6 +44,8 @@ def _oaep(can: Capabilities) -> list[Algorithm]:
     return [algorithm for algorithm in _OAEP if declared and algorithm not in can.absent_algorithms]
 
 
+_PUBLISHED_CURVES: Final = (KeySpec.ECC_NIST_P256, KeySpec.ECC_NIST_P384)
+
 PARAMETERS: Final[dict[str, tuple[str, Callable[[Capabilities], Sequence[Any]]]]] = {
     "spec": ("key specs", lambda can: _in_order(can.key_specs)),
     "cheap_spec": ("key specs", lambda can: cheap(can.key_specs)),
@@ -59,6 +61,14 @@ PARAMETERS: Final[dict[str, tuple[str, Callable[[Capabilities], Sequence[Any]]]]
     ),
     "import_spec": ("import", lambda can: cheap(can.imports)),
     "import_signing_spec": ("import of signing keys", lambda can: _signing(can, cheap(can.imports))),
+    "import_mac_spec": (
+        "import of MAC keys",
+        lambda can: [spec for spec in _in_order(can.imports) if KEY_SPECS[spec].family is Family.HMAC],
+    ),
+    "import_curve_spec": (
+        "import of ECDSA keys",
+        lambda can: [spec for spec in _signing(can, _in_order(can.imports)) if spec in _PUBLISHED_CURVES],
+    ),
     "oaep_algorithm": ("RSA encryption", _oaep),
 }
 """Test parameters: what a store declares that has them, and their values for it."""

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 
 from plugins.sdk import (
@@ -23,6 +24,7 @@ from plugins.sdk import (
     ImportTarget,
     IncorrectMaterial,
     InvalidCiphertext,
+    InvalidSignature,
     KeySpec,
     KeyStorePlugin,
     KeyUsage,
@@ -73,6 +75,32 @@ _RFC_5903_SECTION_8_1: Final = (
     "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de",
 )
 """RFC 5903: the initiator's private key, the responder's public key (x, y), the shared secret."""
+_RFC_4231_SECTION_4_2: Final = {
+    KeySpec.HMAC_224: "896fb1128abbdf196832107cd49df33f47b4b1169912ba4f53684b22",
+    KeySpec.HMAC_256: "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+    KeySpec.HMAC_384: "afd03944d84895626b0825f4ab46907f15f9dadbe4101ec6"
+    "82aa034c7cebc59cfaea9ea9076ede7f4af152e8b2fa9cb6",
+    KeySpec.HMAC_512: "87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde"
+    "daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854",
+}
+"""RFC 4231, test case 1: MACs of "Hi There" under twenty octets 0b. HMAC pads a key with zeros (RFC 2104, section 2):
+with zeros behind it up to the length of the key spec it is the same key."""
+_RFC_6979_SAMPLE: Final = {
+    KeySpec.ECC_NIST_P256: (
+        Algorithm.ECDSA_SHA_256,
+        "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721",
+        "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716",
+        "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
+    ),
+    KeySpec.ECC_NIST_P384: (
+        Algorithm.ECDSA_SHA_384,
+        "6B9D3DAD2E1B8C1C05B19875B6659F4DE23C3B667BF297BA9AA47740787137D896D5724E4C70A825F872C9EA60D2EDF5",
+        "94EDBB92A5ECB8AAD4736E56C691916B3F88140666CE9FA73D64C4EA95AD133C81A648152E44ACF96E36DD1E80FABE46",
+        "99EF4AEB15F178CEA1FE40DB2603138F130E740A19624526203B6351D0A3A94FA329C145786E679E7B82C71A38628AC8",
+    ),
+}
+"""RFC 6979, appendix A.2.5 and A.2.6: private key, and (r, s) of "sample". Verified only: no rule says that a signer is
+deterministic."""
 
 
 @cache
@@ -225,6 +253,25 @@ class ImportConformance(Harness):
         ref = self.ref(target, await self.imported(plugin, target, material))
         assert await plugin.sign(ref, Algorithm.ED25519_SHA_512, MessageType.RAW, message) == signature
         await plugin.verify(ref, Algorithm.ED25519_SHA_512, MessageType.RAW, message, signature)
+
+    async def test_macs_are_those_of_rfc_4231(self, plugin: KeyStorePlugin, import_mac_spec: KeySpec) -> None:
+        key = (b"\x0b" * 20).ljust(KEY_SPECS[import_mac_spec].bits // 8, b"\0")
+        target = self.target(import_mac_spec)
+        ref = self.ref(target, await self.imported(plugin, target, key))
+        mac = bytes.fromhex(_RFC_4231_SECTION_4_2[import_mac_spec])
+        (algorithm,) = self.algorithms(import_mac_spec, KeyUsage.GENERATE_VERIFY_MAC)
+        assert await plugin.generate_mac(ref, algorithm, b"Hi There") == mac
+        await plugin.verify_mac(ref, algorithm, b"Hi There", mac)
+
+    async def test_signatures_of_rfc_6979_verify(self, plugin: KeyStorePlugin, import_curve_spec: KeySpec) -> None:
+        algorithm, *numbers = _RFC_6979_SAMPLE[import_curve_spec]
+        private, r, s = (int(octets, 16) for octets in numbers)
+        target = self.target(import_curve_spec)
+        material = pkcs8(ec.derive_private_key(private, _CURVES[import_curve_spec]))  # type: ignore[arg-type]
+        ref = self.ref(target, await self.imported(plugin, target, material))
+        await plugin.verify(ref, algorithm, MessageType.RAW, b"sample", encode_dss_signature(r, s))
+        with pytest.raises(InvalidSignature):
+            await plugin.verify(ref, algorithm, MessageType.RAW, b"sample", encode_dss_signature(r, s + 1))
 
     @needs_import_of(KeySpec.ECC_NIST_P256)
     @needs_spec(KeySpec.ECC_NIST_P256, KeyUsage.KEY_AGREEMENT)

@@ -1,8 +1,8 @@
 """Conformance: another implementation agrees. What the plugin made is checked by ``cryptography``, and the reverse.
 
-Published vectors are replayed where a store imports keys (``imports``: RFC 8032, RFC 5903); one that only makes its own
-cannot be given those of a vector. What can be shown of each is that the public key, the signatures, the ciphertexts and
-the shared secrets are the standards' and not merely consistent with themselves.
+Published vectors are replayed where a store imports keys (``imports``: RFC 4231, 5903, 6979, 8032); one that only makes
+its own cannot be given those of a vector. What can be shown of each is that the public key, the signatures, the
+ciphertexts and the shared secrets are the standards' and not merely consistent with themselves.
 """
 
 from __future__ import annotations
