@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
-from tests.harness import ACCOUNT, Server
+from tests.harness import ACCOUNT, OTHER_REGION, REGION, Server, refusal
 
 SYMMETRIC: dict[str, Any] = {}
 ECC = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
@@ -62,6 +62,9 @@ CASES = [
     ("re_encrypt", {}, SYMMETRIC, "kms:ReEncryptOnSameKey", "true"),
     ("enable_key_rotation", {"RotationPeriodInDays": 90}, SYMMETRIC, "kms:RotationPeriodInDays", "90"),
     ("enable_key_rotation", {}, SYMMETRIC, "kms:RotationPeriodInDays", "365"),
+    ("create_key", {"MultiRegion": True}, SYMMETRIC, "kms:MultiRegionKeyType", "PRIMARY"),
+    ("retire_grant", {"DryRun": True}, SYMMETRIC, "kms:GrantConstraintType", "EncryptionContextSubset"),
+    ("retire_grant", {"DryRun": True}, SYMMETRIC, "kms:EncryptionContext:app", "billing"),
 ]
 OPERATORS = {"kms:ReEncryptOnSameKey": "Bool", "kms:RotationPeriodInDays": "NumericEquals"}
 OTHERS = {"Bool": "false", "NumericEquals": "1000", EQUALS: "another"}
@@ -96,10 +99,31 @@ def test_an_operation_sends_its_condition_key(
     if call == "re_encrypt":
         blob = kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
         arguments = {"CiphertextBlob": blob, "DestinationKeyId": key_id}
+    if call == "retire_grant":
+        subset = {"Constraints": {"EncryptionContextSubset": {"app": "billing"}}}
+        made = kms.create_grant(KeyId=key_id, GranteePrincipal=ROLE, Operations=["Decrypt"], **subset)
+        arguments["GrantId"] = made["GrantId"]
+    if call == "create_key":
+        arguments = members
     operator = OPERATORS.get(name, EQUALS)
     assert ask(shared_server, {operator: {name: value}}, call, arguments) == "AccessDeniedException"
     assert ask(shared_server, {operator: {name: OTHERS[operator]}}, call, arguments) != "AccessDeniedException"
     assert ask(shared_server, {"Null": {name: "true"}}, call, arguments) != "AccessDeniedException", "it is there"
+
+
+def test_making_replicas_can_be_told_from_making_primary_keys(shared_server: Server) -> None:
+    """Both are CreateKey; a replica is made in its own Region, where its maker needs that permission."""
+    multi = shared_server.kms().create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
+    replicate = {"KeyId": multi, "ReplicaRegion": OTHER_REGION}
+    for kind, call, arguments, refused in (
+        ("REPLICA", "create_key", {"MultiRegion": True}, False),
+        ("REPLICA", "create_key", {}, False),
+        ("REPLICA", "replicate_key", replicate, True),
+    ):
+        condition = {EQUALS: {"kms:MultiRegionKeyType": kind, "aws:RequestedRegion": [OTHER_REGION, REGION]}}
+        assert (ask(shared_server, condition, call, arguments) == "AccessDeniedException") is refused
+    elsewhere = shared_server.kms(OTHER_REGION)
+    assert refusal(elsewhere.describe_key, KeyId=multi).type == "NotFoundException", "none was made"
 
 
 def test_an_expiry_can_be_limited(shared_server: Server) -> None:

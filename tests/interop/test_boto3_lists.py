@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -126,11 +127,41 @@ def test_an_alias_names_one_key(kms: Any, key: dict[str, Any], alias: str) -> No
     assert kms.describe_key(KeyId=alias)["KeyMetadata"]["KeyId"] == other
 
 
-@pytest.mark.parametrize("name", ["payments", "alias/aws/mine", "alias/", "alias/b\u00e4d", "alias/a b", "x" * 257])
-def test_a_bad_alias_name_is_refused(shared_server: Server, key: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("payments", "ValidationException", 'Alias must start with the prefix "alias/".'),
+        ("alias/aws/mine", "InvalidAliasNameException", "Alias names that begin with alias/aws/ are reserved."),
+        ("alias/", "ValidationException", "alias/ contains invalid characters for an alias"),
+        ("alias/a:b", "ValidationException", "alias/a:b contains invalid characters for an alias"),
+        ("alias/b\u00e4d", "ValidationException", "Member must satisfy regular expression pattern: "),
+        ("alias/a b", "ValidationException", "Member must satisfy regular expression pattern: "),
+        ("x" * 257, "ValidationException", "Member must have length less than or equal to 256"),
+    ],
+)
+def test_a_bad_alias_name_is_refused(
+    shared_server: Server, key: dict[str, Any], name: str, kind: str, says: str
+) -> None:
     answer = shared_server.call("CreateAlias", {"AliasName": name, "TargetKeyId": key["KeyId"]})
-    assert answer.status == 400
-    assert answer.json()["__type"] in ("ValidationException", "InvalidAliasNameException", "NotAuthorizedException")
+    assert (answer.status, answer.json()["__type"]) == (400, kind)
+    assert says in answer.json()["message"]
+
+
+def test_aliases_of_a_key_are_listed_by_whom_an_identity_policy_allows(shared_server: Server, kms: Any) -> None:
+    """ "AWS KMS permissions": ListAliases is a permission of IAM policies, on all resources. The key has no say."""
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "kms:ListAliases", "Resource": "*"}
+    allow = {**statement, "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "kms:*"}
+    key_id = kms.create_key(Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow, statement]}))[
+        "KeyMetadata"
+    ]["KeyId"]
+    assert kms.list_aliases(KeyId=key_id)["Aliases"] == []
+    unknown = str(uuid.UUID(int=7, version=4))
+    for resource, kind in (("*", "NotFoundException"), (f"arn:aws:kms:{REGION}:{ACCOUNT}:key/*", None)):
+        may = {"Effect": "Allow", "Action": "kms:ListAliases", "Resource": resource}
+        theirs = shared_server.kms_of(shared_server.person(f"p-{uuid.uuid4()}", may))
+        assert refusal(theirs.list_aliases, KeyId=unknown).type == (kind or "AccessDeniedException")
+        if kind is not None:
+            assert theirs.list_aliases(KeyId=key_id)["Aliases"] == []
 
 
 def test_an_alias_does_not_name_an_alias(kms: Any, alias: str) -> None:

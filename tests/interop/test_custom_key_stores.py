@@ -118,6 +118,7 @@ def test_a_key_store_lives_from_create_to_delete_and_its_key_is_made_and_used_in
     until(kms, store, "CONNECTED")
     key = make_key(kms, store)
     assert (key["Origin"], key["CustomKeyStoreId"], key["KeyState"]) == ("AWS_CLOUDHSM", store, "Enabled")
+    assert key["CloudHsmClusterId"] == CLUSTER
     assert "sensitive, always sensitive, never extractable, local" in clusters.token.objects()
 
     context = {"table": "cards"}

@@ -1,4 +1,4 @@
-"""Every member of every input of the KMS API is read by the handlers: none is taken and then forgotten."""
+"""Every member of every input of the KMS API is read by the handlers, and every one of every answer written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from controlplane.api import kms
+from controlplane.api.kms.keys import ALGORITHM_MEMBER
 from controlplane.api.kms.shapes.base import Shape
 from tests.rules.test_kms_model import MODEL, NAMES, STRUCTURES, ours, shapes_of
 
@@ -64,6 +65,36 @@ def test_every_member_of_an_input_is_read(name: str) -> None:
     read = READ[name] if name.endswith("Request") else READ_OF_ANYTHING  # of a tag, in a loop over tags
     unread = {f"{name}.{field.encode_name}" for field in msgspec.structs.fields(struct) if field.name not in read}
     assert unread <= EXCEPTIONS.keys(), unread
+
+
+def written_by_handlers() -> dict[str, set[str]]:
+    """The members that each type of answer is made with; those that are set on any answer stand under ``""``."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in HANDLERS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), keywords=keywords):
+                    found[name] |= {each.arg for each in keywords if each.arg is not None}
+                case ast.Attribute(attr=name, ctx=ast.Store()):
+                    found[""].add(name)
+                case ast.Dict(keys=keys):  # for **
+                    found["**"] |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+    return found
+
+
+WRITTEN = written_by_handlers()
+OUTPUTS = sorted({shape.name for name in NAMES for shape in shapes_of(MODEL.operation_model(name).output_shape)})
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_every_member_of_an_answer_is_written(name: str) -> None:
+    struct = ours(name)
+    assert struct is not None
+    members = {field.name for field in msgspec.structs.fields(struct)}
+    written = WRITTEN[name] | WRITTEN[""] | set(ALGORITHM_MEMBER.values())
+    if name == "CustomKeyStoresListEntry":
+        written |= WRITTEN["**"]  # what only one type of key store has
+    assert members <= written, members - written
 
 
 def test_an_exception_is_one() -> None:

@@ -118,6 +118,8 @@ async def retire_grant(at: Services, caller: Caller, request: shapes.RetireGrant
         record = at.usage.resolve(caller, key_id)
         uid = record.key.metadata.uid
         asked.grant = at.database.read(lambda tx: grants.get(tx, uid, grant_id))
+        if asked.grant is not None:
+            asked.conditions = _of_constraint(asked.grant)
         return record
 
     await at.usage.on_key(asked, find, _removal(at, grant_id, request.dry_run))
@@ -187,11 +189,17 @@ def _conditions(grant: Grant) -> Conditions:
     conditions: Conditions = {name: value for name, value in found.items() if value is not None}
     conditions["kms:GrantIsForAWSResource"] = "false"
     conditions["kms:GrantOperations"] = tuple(grant.operations)
+    if grant.constraints is not None and grant.constraints.source_arn is not None:
+        conditions["kms:GrantConstraintSourceArn"] = grant.constraints.source_arn
+    return conditions | _of_constraint(grant)
+
+
+def _of_constraint(grant: Grant) -> Conditions:
+    """Those that RetireGrant has of the grant, too."""
+    conditions: Conditions = {}
     constraints = grant.constraints
     if constraints is None:
         return conditions
-    if constraints.source_arn is not None:
-        conditions["kms:GrantConstraintSourceArn"] = constraints.source_arn
     pairs = constraints.encryption_context_equals or constraints.encryption_context_subset
     if pairs:
         kind = "Equals" if constraints.encryption_context_equals else "Subset"

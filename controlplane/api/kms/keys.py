@@ -41,6 +41,7 @@ from controlplane.errors import (
     NotFound,
     Unsupported,
 )
+from controlplane.keystores.declared import cluster_id_of
 from controlplane.schema.keys import DesiredKey, KeySpec, KeyState, KeyUsage, Origin
 from controlplane.schema.keystores import STANDARD, ConnectionState
 from controlplane.schema.meta import Key, KeyStore
@@ -198,6 +199,7 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
     assert spec.origin is not None
     state = at.usage.state(record)
     current = key.status.current
+    store = at.catalog.key_store(spec.key_store)
     symmetric = spec.key_spec is KeySpec.SYMMETRIC_DEFAULT and spec.origin in (Origin.AWS_KMS, Origin.EXTERNAL)
     metadata = shapes.KeyMetadata(
         aws_account_id=at.settings.account,
@@ -214,7 +216,8 @@ def metadata_of(at: Services, record: KeyRecord) -> shapes.KeyMetadata:
         key_spec=spec.key_spec,
         multi_region=spec.multi_region,
         deletion_date=seconds_if(key.metadata.deletion.due_at) if key.metadata.deletion else None,
-        custom_key_store_id=_custom_key_store_id(at.catalog.key_store(spec.key_store)),
+        custom_key_store_id=_custom_key_store_id(store),
+        cloud_hsm_cluster_id=cluster_id_of(store) if store and spec.origin is Origin.AWS_CLOUDHSM else None,
         current_key_material_id=current.material_id if current and symmetric else None,
     )
     if spec.origin is Origin.EXTERNAL and any(each.present for each in key.status.materials):
@@ -348,6 +351,7 @@ def settled(at: Services, region: str, key_id: str) -> KeyRecord:
 
 def _conditions(request: shapes.CreateKeyRequest) -> Conditions:
     """Condition keys of the key that is to be, and of its tags."""
+    kind = {"kms:MultiRegionKeyType": MultiRegionKeyType.PRIMARY.value} if request.multi_region else {}
     return {
         **of_spec(
             _key_spec(request),
@@ -355,6 +359,7 @@ def _conditions(request: shapes.CreateKeyRequest) -> Conditions:
             request.origin or Origin.AWS_KMS,
             multi_region=bool(request.multi_region),
         ),
+        **kind,
         **bypass_condition(request.bypass_policy_lockout_safety_check),
         **(of_tags({tag.tag_key: tag.tag_value for tag in request.tags}) if request.tags else {}),
     }

@@ -14,6 +14,7 @@ from controlplane.api.kms.keys import check_tags, metadata_of, not_alias, requir
 from controlplane.api.kms.lockout import bypass_condition, check_policy
 from controlplane.api.kms.shapes import keys as shapes
 from controlplane.api.kms.shapes.base import Tag
+from controlplane.api.kms.shapes.enums import MultiRegionKeyType
 from controlplane.api.services import Services
 from controlplane.domain.capabilities import complete_replica
 from controlplane.domain.materials import is_replica
@@ -75,6 +76,7 @@ async def _create(at: Services, there: Caller, desired: DesiredKey) -> KeyRecord
     assert desired.origin is not None
     conditions = {
         **of_spec(desired.key_spec, desired.key_usage, desired.origin, multi_region=True),
+        "kms:MultiRegionKeyType": MultiRegionKeyType.REPLICA.value,
         **(of_tags(desired.tags) if desired.tags else {}),
     }
     asked = Request(there, "CreateKey", conditions=conditions)

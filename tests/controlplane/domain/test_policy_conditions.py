@@ -466,7 +466,9 @@ def test_an_unknown_condition_key_is_accepted_and_absent() -> None:
         ("kms:EncryptionContext:AppName", "kms:EncryptionContext:*"),
         ("kms:EncryptionContextKeys", "kms:EncryptionContextKeys"),
         ("aws:principaltag/Team", "aws:PrincipalTag/*"),
-        ("kms:RecipientAttestation:PCR0", "kms:RecipientAttestation:*"),
+        ("kms:RecipientAttestation:PCR0", "kms:RecipientAttestation:PCR*"),
+        ("kms:RecipientAttestation:NitroTPMPCR16", "kms:RecipientAttestation:NitroTPMPCR*"),
+        ("kms:recipientattestation:imagesha384", "kms:RecipientAttestation:ImageSha384"),
     ],
 )
 def test_a_key_is_found_by_name_or_family(name: str, expected: str) -> None:
