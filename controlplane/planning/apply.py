@@ -25,7 +25,7 @@ from controlplane.schema.meta import SPEC_TYPES, AnyObject, Key, Kind
 from controlplane.schema.plans import Action, Applied, AppliedObject, Plan, PlannedChange, PlanReason
 from controlplane.schema.principals import PrincipalStatus
 from controlplane.schema.xksproxies import DesiredXksProxy, XksProxyStatus
-from controlplane.store import claims, credentials, keys, keystores, objects, plans
+from controlplane.store import claims, credentials, keys, keystores, objects, plans, renaming
 from controlplane.store.database import Tx
 from plugins.sdk import CallInfo
 
@@ -237,8 +237,8 @@ def _update(tx: Tx, present: AnyObject, desire: Desire, change: AnyChange, autho
     uid, now, spec = present.metadata.uid, author.now, desire.spec
     settled = not claims.unsure(tx, uid)
     spec_set = author.spec_set if change.action is Action.ADOPT or not present.metadata.spec_set else None
-    if isinstance(present, Key) and present.metadata.name != change.name:
-        present = keys.rename(tx, present, change.name, now)
+    if present.metadata.name != change.name:
+        present = renaming.rename(tx, present, change.name, now)
     if isinstance(spec, DesiredKey):
         done: AnyObject = keys.put_spec(tx, cast(Key, present), spec, now, spec_set=spec_set)
     else:
@@ -259,7 +259,7 @@ def _claim(tx: Tx, done: AnyObject, desire: Desire, author: _Author) -> None:
     if not author.claims or author.spec_set is None:
         return
     uid, manager = done.metadata.uid, set_manager(author.spec_set)
-    observed = getattr(desire.spec, "management", None) is Management.OBSERVE
+    observed = desire.spec.management is Management.OBSERVE
     generation = 0 if observed else done.metadata.generation  # what is only observed may differ from what is stated
     claims.put(tx, uid, manager, desire.stated, generation=generation, by=author.by, now=author.now)
     claims.take(tx, uid, manager, set(desire.stated), from_sets=author.takes)

@@ -66,7 +66,9 @@ def complete(documents: Sequence[Located], live: Live, around: Surroundings, opt
     keys = {each.document.name: each.document.spec for each in documents if each.document.kind is Kind.KEY}
     declared = {(each.document.kind, each.document.name) for each in documents}
     renamed = {
-        former: each.document.name for each in documents if (former := each.document.metadata.moved_from) is not None
+        former: each.document.name
+        for each in documents
+        if each.document.kind is Kind.KEY and (former := each.document.metadata.moved_from) is not None
     }
     replicas: dict[tuple[str, str], str] = {}
     holders: dict[tuple[str, str], Document] = {}
@@ -108,12 +110,9 @@ def complete(documents: Sequence[Located], live: Live, around: Surroundings, opt
         elif isinstance(wish.spec, DesiredXksProxy):
             problems += _exposure_problems(located, wish.spec, documents, live)
         problems += [located.problem(misfit.message, "spec", *misfit.path.split(".")) for misfit in misfits]
-        if (former := wish.moved_from) is not None and (Kind.KEY, former) in declared:
-            problems.append(
-                located.problem(
-                    f"Key `{former}` is declared, too", "metadata", "movedFrom", hint="take one of them out"
-                )
-            )
+        if (former := wish.moved_from) is not None and (wish.kind, former) in declared:
+            message = f"{wish.kind} `{former}` is declared, too"
+            problems.append(located.problem(message, "metadata", "movedFrom", hint="take one of them out"))
         made.problems += problems
         made.wishes.append(wish)
     return made
@@ -136,7 +135,7 @@ def _wish(document: Document, stated: dict[str, Any], live: Live, options: Optio
     wish.own, wish.others = live.claims_on(wish.present)
     owned = (wish.present.metadata.spec_set or "") == live.spec_set
     before = wish.before if owned or wish.own is not None else {}
-    if getattr(document.spec, "management", None) is Management.OBSERVE:
+    if document.spec.management is Management.OBSERVE:
         # What is only looked at keeps everything but the word that says so.
         stated = {"management": Management.OBSERVE.value}
         before = {}

@@ -33,7 +33,7 @@ def compare(tx: Tx, present: AnyObject, *, fields_only: bool = False) -> ObjectD
     kept = [each.claim for each in claims.of(tx, present.metadata.uid)]
     stated = stated_by_sets(kept)
     meta = present.metadata
-    management = getattr(present.spec, "management", Management.FULL)
+    management = present.spec.management
 
     def drift(reason: DriftReason, message: str, **more: Any) -> ObjectDrift:
         return ObjectDrift(

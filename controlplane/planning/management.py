@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import cast
 
 from controlplane.domain.ownership import SET_PREFIX, set_manager
-from controlplane.errors import AlreadyExists, Blocked, Conflict, InvalidInput, OwnedElsewhere
+from controlplane.errors import AlreadyExists, Blocked, Conflict, OwnedElsewhere
 from controlplane.schema.events import EventReason
 from controlplane.schema.keys import DesiredKey, KeyState
 from controlplane.schema.meta import AnyObject, Key
-from controlplane.store import attempts, claims, events, keys, objects
+from controlplane.store import attempts, claims, events, keys, objects, renaming
 from controlplane.store.attempts import Finding
 from controlplane.store.database import Tx
 
@@ -34,9 +34,7 @@ def adopt(tx: Tx, uid: str, spec_set: str, name: str | None, *, by: str, now: da
     if present.metadata.deletion is not None:
         raise Conflict(f"{present.kind} {present.metadata.name} is pending deletion; cancel that first")
     if name is not None and name != present.metadata.name:
-        if not isinstance(present, Key):
-            raise InvalidInput(f"a {present.kind} cannot be renamed; only keys can")
-        present = keys.rename(tx, present, name, now)
+        present = renaming.rename(tx, present, name, now)
     adopted = objects.replace(tx, uid, now=now, spec_set=spec_set)
     claims.put(tx, uid, set_manager(spec_set), {}, generation=adopted.metadata.generation, by=by, now=now)
     events.record(tx, adopted, EventReason.ADOPTED, f"{by} gave it to spec set {spec_set}", now)

@@ -77,7 +77,7 @@ def make_plan(
     changes = [change for _, change in found if change is not None]
     changes = list(_with_alias_conflicts(tx, made.wishes, changes, spec_set))
     if options.prune:
-        former = {(Kind.KEY, wish.moved_from) for wish in made.wishes if wish.moved_from is not None}
+        former = {(wish.kind, wish.moved_from) for wish in made.wishes if wish.moved_from is not None}
         newcomers = Counter(
             wish.spec.key_store for wish in made.wishes if isinstance(wish.spec, DesiredKey) and wish.present is None
         )
@@ -170,7 +170,7 @@ def _creation(wish: Wish) -> PlannedChange:
     made = PlannedChange(
         action=Action.CREATE, kind=wish.kind, name=wish.name, reason=PlanReason.DECLARED, fields=tuple(fields)
     )
-    management = getattr(wish.spec, "management", Management.FULL)
+    management = wish.spec.management
     if management not in _TAKING:
         return made
     return msgspec.structs.replace(
@@ -229,7 +229,7 @@ def _drift_words(wish: Wish) -> str:
 
 
 def _clashes(wish: Wish, live: Live) -> list[Clash]:
-    if wish.present is None or getattr(wish.declared, "management", None) is Management.OBSERVE:
+    if wish.present is None or wish.declared.management is Management.OBSERVE:
         return []
     adopts = wish.present.metadata.spec_set is None
     others = [claim for claim in wish.others if claim.spec_set is not None or not adopts]
@@ -304,7 +304,7 @@ def _foreign(wish: Wish, present: AnyObject, live: Live, options: Options) -> tu
             PlanReason.OWNED_ELSEWHERE,
             f"{wish.kind} {meta.name} belongs to spec set {owner}; choose another name, or state fields of it to share",
         )
-    if getattr(wish.declared, "management", Management.FULL) in _TAKING or options.take_ownership:
+    if wish.declared.management in _TAKING or options.take_ownership:
         return None
     return (
         PlanReason.OWNED_ELSEWHERE,

@@ -77,7 +77,7 @@ def _removal(live: Live, present: AnyObject, newcomers: Counter[str], now: float
         return msgspec.structs.replace(change, action=Action.BLOCKED, reason=reason, message=message)
 
     sharers = [claim.spec_set for claim in live.claims_on(present)[1] if claim.spec_set is not None]
-    management = getattr(present.spec, "management", Management.FULL)
+    management = present.spec.management
     if management in KEPT:
         message = f"management: {management}; it stays as it is"
         return msgspec.structs.replace(change, action=Action.FORGET, message=message)

@@ -21,7 +21,8 @@ from controlplane.schema.keys import DesiredKey
 from controlplane.schema.keystores import DesiredKeyStore
 from controlplane.schema.meta import Key, Kind, Principal
 from controlplane.schema.plans import Action, PlannedChange, PlanReason, PlanWarning, Warned
-from controlplane.schema.principals import DesiredPrincipal
+from controlplane.schema.principals import DesiredPrincipal, PrincipalType
+from controlplane.schema.xksproxies import DesiredXksProxy
 from controlplane.store import credentials, last_uses, objects
 from controlplane.store.database import Tx
 
@@ -61,6 +62,12 @@ def warned(
 
 def _of_wish(live: Live, wish: Wish, lock_outs: _LockOuts, around: Surroundings) -> Iterator[Warned]:
     present, spec = wish.present, wish.spec
+    if wish.moved_from is not None and isinstance(spec, DesiredPrincipal | DesiredXksProxy):
+        former, arn = (_arn(around.account, spec, name) for name in (wish.moved_from, wish.name))
+        yield Warned(
+            warning=PlanWarning.ARN_CHANGES,
+            message=f"its ARN becomes {arn}; policies and grants that name {former} do not mean it any more",
+        )
     if isinstance(spec, DesiredKey):
         before = present.spec if isinstance(present, Key) else None
         if spec.policy is not None and spec.policy.document and (before is None or before.policy != spec.policy):
@@ -76,6 +83,12 @@ def _of_wish(live: Live, wish: Wish, lock_outs: _LockOuts, around: Surroundings)
                     warning=PlanWarning.STORE_DISCONNECTED,
                     message=f"{keys} keys live in it; nobody can use them while it is disconnected",
                 )
+
+
+def _arn(account: str, spec: DesiredPrincipal | DesiredXksProxy, name: str) -> str:
+    if isinstance(spec, DesiredPrincipal):
+        return principal_arn(account, spec.type, name)
+    return principal_arn(account, PrincipalType.ROLE, f"xks-proxy/{name}")
 
 
 class _LockOuts:
@@ -113,11 +126,12 @@ class _LockOuts:
     def _read(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """ARN and identity policies of everybody, as they will be."""
         wanted = {wish.name: wish.spec for wish in self._wishes if isinstance(wish.spec, DesiredPrincipal)}
+        renamed = {wish.moved_from for wish in self._wishes if wish.kind is Kind.PRINCIPAL}
         after = ""
         while batch := objects.page(self._live.tx, Kind.PRINCIPAL, after=after):
             after = batch[-1].metadata.name
             for present in batch:
-                if isinstance(present, Principal):
+                if isinstance(present, Principal) and present.metadata.name not in renamed:
                     wanted.setdefault(present.metadata.name, present.spec)
         for name, spec in wanted.items():
             texts = tuple(source.document for source in spec.policies.values() if source.document)

@@ -56,7 +56,7 @@ MAX_TAGS = 50
 class DocumentMetadata(Frozen):
     """What a user says about an object besides its spec.
 
-    ``movedFrom`` is the name that a key had before: it is renamed and stays the same key.
+    ``movedFrom`` is the name that it had before: it is renamed and stays the same key, principal or proxy.
     """
 
     name: Name
@@ -343,8 +343,9 @@ def _rules(
         yield Mistake(message, ("metadata", "name"), f"the first one is in {_place(first)}")
     if (former := document.metadata.moved_from) is not None:
         path = ("metadata", "movedFrom")
-        if not isinstance(document, KeyDocument):
-            yield Mistake(f"a {document.kind} cannot be renamed", path, "only keys can; declare a second one instead")
+        if isinstance(document, KeyStoreDocument):
+            message = "a KeyStore cannot be renamed: its keys and what its plugin keeps go by its name"
+            yield Mistake(message, path, "the name that the KMS API shows is spec.customKeyStore.name, and can change")
         elif former == document.name:
             yield Mistake("this is its name", path, "leave it out")
         elif (other := moves.setdefault((document.kind, former), document)) is not document:

@@ -72,7 +72,8 @@ class Management(StrEnum):
     KEEP_ON_DELETE = "keep-on-delete"
     """As ``full``, and left as it is when it leaves its set."""
     PAUSED = "paused"
-    """Left alone until somebody says otherwise."""
+    """Left alone until somebody says otherwise: no field is put back, and of a key nothing is made and nothing
+    destroyed. What is in use stays so: a key store connected, a proxy served."""
 
 
 class PolicySource(Frozen):

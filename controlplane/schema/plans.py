@@ -14,7 +14,7 @@ from controlplane.schema.base import Frozen
 from controlplane.schema.keys import KeyState
 from controlplane.schema.meta import AnyObject, Kind
 
-FORMAT_VERSION: Final = "1.1"
+FORMAT_VERSION: Final = "1.2"
 
 
 class Action(StrEnum):
@@ -70,6 +70,8 @@ class PlanWarning(StrEnum):
     """Under its new policy no declared principal could change the key's policy over the KMS API."""
     STORE_DISCONNECTED = "StoreDisconnected"
     """A key store with live keys would be disconnected: nobody could use them."""
+    ARN_CHANGES = "ArnChanges"
+    """A principal or proxy would be renamed: policies and grants that speak of its former ARN no longer mean it."""
 
 
 class Warned(Frozen):

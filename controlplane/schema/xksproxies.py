@@ -14,6 +14,7 @@ import msgspec
 
 from controlplane.schema.base import ExternalKeyId, Frozen, Name
 from controlplane.schema.conditions import Condition
+from controlplane.schema.keys import Management
 from plugins.sdk.options import SecretSource
 
 URI_SUFFIX: Final = "/kms/xks/v1"
@@ -140,6 +141,7 @@ class DesiredXksProxy(Frozen):
     quota: XksQuota | None = None
     fleet_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     """How many proxies stand behind the endpoint, for GetHealthStatus."""
+    management: Management = Management.FULL
 
     @property
     def uri_path(self) -> str:

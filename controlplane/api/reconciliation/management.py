@@ -186,8 +186,6 @@ def _act(verb: str, asked: ManageBody, found: AnyObject, *, by: str, now: Any) -
 def _set_management(tx: Tx, uid: str, wanted: Management, *, by: str, now: Any) -> AnyObject:
     """Resumed, an object is managed as its spec set states, or fully."""
     present = objects.require(tx, uid)
-    if not hasattr(present.spec, "management"):
-        raise Unsupported(f"a {present.kind} cannot be paused; set enabled: false")
     if wanted is Management.FULL:
         stated = [
             each.claim.leaves["management"]

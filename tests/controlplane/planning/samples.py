@@ -12,7 +12,7 @@ from controlplane.clock import ManualClock
 from controlplane.planning import apply
 from controlplane.planning.live import Options, Surroundings
 from controlplane.planning.planner import Draft, make_plan
-from controlplane.schema.documents import Document, Located, declare, received
+from controlplane.schema.documents import Document, DocumentMetadata, Located, declare, received
 from controlplane.schema.keys import DesiredKey, MaterialState, MaterialStatus
 from controlplane.schema.keystores import STANDARD, ConnectionState, DesiredKeyStore, KeyStoreStatus
 from controlplane.schema.meta import AnyObject, Key, Kind
@@ -39,6 +39,11 @@ def store(name: str = "hsm-a", **fields: Any) -> Document:
 
 def person(name: str = "p", **fields: Any) -> Document:
     return declare(name, DesiredPrincipal(**fields))
+
+
+def formerly(name: str, document: Document) -> Document:
+    """The document of an object that had this name."""
+    return msgspec.structs.replace(document, metadata=DocumentMetadata(name=document.name, moved_from=name))
 
 
 class Planning:

@@ -37,6 +37,7 @@ from controlplane.schema.conditions import ConditionStatus, ConditionType, Reaso
 from controlplane.schema.keys import DesiredKey, KeySpec, KeyUsage, Management, Origin
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.meta import AnyObject, Key, Kind
+from controlplane.schema.plans import PlanReason
 from controlplane.store import claims, keys, objects
 from controlplane.store.database import Tx
 from plugins.memory import MemoryKeyStore
@@ -456,7 +457,8 @@ class DeclaredState(RuleBasedStateMachine):
         await self.declaring.apply(plan)
         of.acknowledged()
         self.declaring.as_stated(of)
-        return False
+        # Who shares an object that its owner renamed has to follow in its own files.
+        return any(change.reason is PlanReason.MOVED for change in plan.changes)
 
     async def reconnect(self) -> None:
         """A store that no set connects is connected by hand, or its keys could not be made."""

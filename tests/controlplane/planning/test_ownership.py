@@ -10,12 +10,12 @@ import pytest
 from controlplane.domain import capabilities
 from controlplane.domain.ownership import API, KMS
 from controlplane.errors import Blocked, InvalidInput, InvalidSpec, StalePlan
-from controlplane.schema.documents import Document, DocumentMetadata, declare, received
+from controlplane.schema.documents import Document, received
 from controlplane.schema.keys import DeletionSpec, DesiredKey, Management, PolicySource, RotationSpec
 from controlplane.schema.meta import Key, Kind
 from controlplane.schema.plans import Action, Counts, PlanReason, PlanWarning
 from controlplane.store import claims, keys, last_uses, objects
-from tests.controlplane.planning.samples import SET, Planning, key, only, paths, person, store, told
+from tests.controlplane.planning.samples import SET, Planning, formerly, key, only, paths, person, proxy, store, told
 
 OTHER = "platform"
 
@@ -27,8 +27,7 @@ def of_key(planning: Planning, name: str = "k") -> dict[str, dict[str, Any]]:
 
 
 def moved(name: str, former: str, **fields: Any) -> Document:
-    document = declare(name, DesiredKey(**fields))
-    return msgspec.structs.replace(document, metadata=DocumentMetadata(name=name, moved_from=former))
+    return formerly(former, key(name, **fields))
 
 
 async def by_hand(planning: Planning, manager: str = KMS, name: str = "k", **fields: Any) -> None:
@@ -253,7 +252,7 @@ async def test_what_is_only_observed_is_never_written_and_never_deleted(planning
     assert (found.metadata.spec_set, found.metadata.deletion, of_key(planning)) == (None, None, {})
 
 
-@pytest.mark.parametrize("make", [key, person, store])
+@pytest.mark.parametrize("make", [key, person, store, proxy])
 async def test_what_is_kept_on_delete_is_forgotten(planning: Planning, make: Any) -> None:
     document = make("k", management=Management.KEEP_ON_DELETE)
     await planning.declare(document)
@@ -297,8 +296,7 @@ async def test_a_key_cannot_move_onto_another_or_out_of_another_set(planning: Pl
     with pytest.raises(InvalidSpec, match="Key `mine` becomes `new` already"):
         await planning.plan(moved("new", "mine"), moved("newer", "mine"))
     with pytest.raises(InvalidSpec, match="cannot be renamed"):
-        wrong = msgspec.structs.replace(person(), metadata=DocumentMetadata(name="p", moved_from="q"))
-        await planning.plan(wrong)
+        await planning.plan(store(), formerly("hsm-a", store("hsm-b")))
     # The new name was taken long ago: the document is about that key, and the old one leaves.
     await planning.declare(key("mine"), key("taken"))
     plan = await planning.plan(moved("taken", "mine"))
