@@ -19,6 +19,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -30,7 +31,11 @@ from controlplane.errors import InvalidInput, Undecodable
 MOST_CHARACTERS: Final = 256
 """Of a value that a message shows."""
 MOST_ERRORS: Final = 20
-"""Of those that a message tells; it counts all of them."""
+"""Of those that a message tells; it counts the others."""
+MOST_COUNTED: Final = 1000
+MOST_ITEMS: Final = 2000
+"""Where the walk ends, and where that of a collection does: a body of a mebibyte could hold the event loop for a second
+otherwise. A request that works has 50 tags at most."""
 
 _NOT_JSON: Final = "The request body is not valid JSON."
 _NO_NULL: Final = "Member must not be null"
@@ -40,13 +45,13 @@ def refusal(request: type[Shape], body: bytes) -> InvalidInput:
     """What is wrong with a body that is no ``request``: :class:`Undecodable`, or :class:`InvalidInput` for broken
     constraints."""
     try:
-        told = list(_structure(_type_info(request), msgspec.json.decode(body), ""))
+        told = list(islice(_structure(_type_info(request), msgspec.json.decode(body), ""), MOST_COUNTED))
     except Undecodable as wrong:
         return wrong
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Undecodable(_NOT_JSON)
     if not told:
-        return Undecodable("The request body is not one that this operation takes.")
+        return InvalidInput(f"A member beyond the first {MOST_ITEMS} of a collection is not what this operation takes.")
     shown = "; ".join(told[:MOST_ERRORS])
     return InvalidInput(f"{len(told)} validation error{'s' if len(told) > 1 else ''} detected: {shown}")
 
@@ -88,31 +93,31 @@ def _member(declared: inspect.Type, value: Any, path: str) -> Iterator[str]:
 
 
 def _list(kind: inspect.ListType, values: list[Any], path: str) -> Iterator[str]:
-    shown = f"'[{_short(', '.join(map(_text, values)))}]' "
+    shown = f"'[{_short(', '.join(map(_text, values[:MOST_CHARACTERS])))}]' "
     for text in _length(kind, len(values)):
         yield _error(shown, path, text)
     item, _ = _bare(kind.item_type)
     if isinstance(item, inspect.StructType):
-        for number, value in enumerate(values, 1):
+        for number, value in enumerate(values[:MOST_ITEMS], 1):
             if value is None:
                 yield _error("null ", f"{path}.{number}.member", _NO_NULL)
             else:
                 yield from _structure(item, value, f"{path}.{number}.member")
-    elif (rules := _broken_rules(item, values, path)) is not None:
+    elif (rules := _broken_rules(item, values[:MOST_ITEMS], path)) is not None:
         yield _error(shown, path, f"Member must satisfy constraint: [{rules}]")
 
 
 def _mapping(kind: inspect.DictType, values: dict[str, Any], path: str) -> Iterator[str]:
     """Keys are any text in this API, so only a value can be wrong."""
     item, _ = _bare(kind.value_type)
-    if (rules := _broken_rules(item, list(values.values()), path)) is not None:
-        shown = _short(", ".join(f"{name}={_text(value)}" for name, value in values.items()))
+    if (rules := _broken_rules(item, list(islice(values.values(), MOST_ITEMS)), path)) is not None:
+        shown = _short(", ".join(f"{name}={_text(value)}" for name, value in islice(values.items(), MOST_CHARACTERS)))
         yield _error(f"'{{{shown}}}' ", path, f"Map value must satisfy constraint: [{rules}]")
 
 
 def _broken_rules(kind: inspect.Type, values: list[Any], path: str) -> str | None:
     """Every rule of the items of a collection if one of them breaks one."""
-    broken = [each for each in values if each is None or list(_broken(kind, each, path))]
+    broken = any(each is None or any(_broken(kind, each, path)) for each in values)
     return ", ".join([*_rules(kind), _NO_NULL]) if broken else None
 
 
@@ -125,7 +130,8 @@ def _broken(kind: inspect.Type, value: Any, path: str) -> Iterator[str]:
         case inspect.StrType():
             text = value if isinstance(value, str) else _wrong_type(path)
             yield from _length(kind, len(text))
-            if kind.pattern is not None and re.search(kind.pattern, text) is None:
+            too_long = kind.max_length is not None and len(text) > kind.max_length  # and not worth a search
+            if kind.pattern is not None and not too_long and re.search(kind.pattern, text) is None:
                 yield _pattern(kind.pattern)
         case inspect.BytesType():
             yield from _length(kind, _octets(value, path))

@@ -12,8 +12,9 @@ import botocore.session
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
+from controlplane.api.kms import validation
 from controlplane.api.kms.operations import OPERATIONS
-from controlplane.api.kms.validation import MOST_CHARACTERS, MOST_ERRORS
+from controlplane.api.kms.validation import MOST_CHARACTERS, MOST_COUNTED, MOST_ERRORS, MOST_ITEMS
 from controlplane.errors import InvalidInput, Undecodable
 
 MODEL = botocore.session.get_session().get_service_model("kms")
@@ -208,9 +209,30 @@ def test_no_secret_and_no_plaintext_is_in_a_message() -> None:
 def test_a_message_is_bounded_whatever_came() -> None:
     (told,) = errors("DescribeKey", {"KeyId": "k" * 1_000_000})
     assert f"Value '{'k' * MOST_CHARACTERS}...' at 'keyId'" in told
-    message = refused("CreateKey", {"Tags": [{"TagKey": "", "TagValue": ""}] * 10_000}).message
-    assert message.startswith("10000 validation errors detected: Value '' at 'tags.1.member.tagKey' failed")
-    assert message.count("; ") == MOST_ERRORS - 1
+    for number, counted in ((999, 999), (10_000, MOST_COUNTED)):
+        message = refused("CreateKey", {"Tags": [{"TagKey": "", "TagValue": ""}] * number}).message
+        assert message.startswith(f"{counted} validation errors detected: Value '' at 'tags.1.member.tagKey' failed")
+        assert message.count("; ") == MOST_ERRORS - 1
+
+
+def test_a_body_that_is_all_errors_is_not_walked_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold every other request of the process for a second. What it costs is the texts that are made."""
+    made: list[str] = []
+    monkeypatch.setattr(validation, "_short", lambda value: made.append(str(value)) or "")
+    many = 50_000
+    for operation, body in (
+        ("CreateKey", {"Tags": [{"TagKey": ""}] * many}),
+        ("UntagResource", {"KeyId": "k", "TagKeys": [""] * many}),
+        ("Encrypt", {"KeyId": "k", "Plaintext": "eA==", "EncryptionContext": {str(at): None for at in range(many)}}),
+        ("CreateGrant", {"KeyId": "k", "Operations": ["Rule"] * many}),
+    ):
+        made.clear()
+        assert "validation error" in refused(operation, body).message
+        assert len(made) <= MOST_COUNTED
+        assert sum(map(len, made)) < 100 * MOST_COUNTED
+    good = {"TagKey": "a", "TagValue": "b"}
+    for body in ({"Tags": [good] * MOST_ITEMS + [None]}, {"Tags": [good] * MOST_ITEMS + [{**good, "TagKey": ""}]}):
+        assert refused("CreateKey", body).message.startswith(f"A member beyond the first {MOST_ITEMS} of a collection ")
 
 
 def test_nothing_that_a_terminal_acts_on_is_in_a_message() -> None:
