@@ -16,6 +16,7 @@ from controlplane.schema.meta import DeletionRequest
 
 MIN_WINDOW_DAYS = 7
 MAX_WINDOW_DAYS = 30
+_SOON = timedelta(minutes=20)
 
 
 def deletion_request(
@@ -60,6 +61,14 @@ def rotation_schedule(
     if before.enabled and before.period_days == after.period_days and status.next_at is not None:
         return status
     return msgspec.structs.replace(status, next_at=now + timedelta(days=after.period_days))
+
+
+def rotates_soon(status: RotationStatus, now: datetime) -> bool:
+    """Whether an automatic rotation is due, or will be in the next 20 minutes: none on demand begins then.
+
+    Source: ConflictException of RotateKeyOnDemand, in the KMS service model.
+    """
+    return status.next_at is not None and status.next_at - now <= _SOON
 
 
 def rotation_due(status: RotationStatus, now: datetime) -> RotationType | None:

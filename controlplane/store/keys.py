@@ -20,7 +20,7 @@ from controlplane.domain.lifecycle import key_state
 from controlplane.domain.materials import is_replica, primary_of
 from controlplane.domain.names import key_arn, new_key_id
 from controlplane.domain.ownership import KMS
-from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotation_schedule
+from controlplane.domain.schedule import deletion_due, deletion_request, due_words, rotates_soon, rotation_schedule
 from controlplane.errors import (
     AlreadyExists,
     Blocked,
@@ -199,14 +199,16 @@ def check_rotates_itself(key: Key, *, automatic: bool = False) -> None:
 def request_rotation(tx: sqlite3.Connection, uid: str, now: datetime) -> Key:
     """Ask for a rotation now; the reconciler carries it out (API reference: RotateKeyOnDemand).
 
-    Raises :class:`Conflict` while one is under way, :class:`LimitExceeded` after 25 of them, :class:`InvalidState` for
-    a key whose next material has to be imported first.
+    Raises :class:`Conflict` while one is under way or an automatic one is about to be, :class:`LimitExceeded` after 25
+    of them, :class:`InvalidState` for a key whose next material has to be imported first.
     """
     key = cast(Key, objects.require(tx, uid))
     check_rotates_itself(key)
     rotation = key.status.rotation
     if rotation.requested_at is not None:
         raise Conflict(f"An on-demand rotation of {key.status.arn} is in progress.")
+    if rotates_soon(rotation, now):
+        raise Conflict(f"An automatic rotation of {key.status.arn} is in progress, or begins in the next 20 minutes.")
     if rotation.on_demand >= MAX_ROTATIONS_ON_DEMAND:
         raise LimitExceeded(
             "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be "

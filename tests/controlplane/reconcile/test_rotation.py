@@ -87,6 +87,22 @@ async def test_automatic_rotation_comes_when_it_is_due_and_not_before(software: 
     assert software.key().status.materials[1].rotation_type is RotationType.AUTOMATIC
 
 
+async def test_no_rotation_on_demand_begins_just_before_an_automatic_one(software: World) -> None:
+    await software.look()
+    await software.change("k", rotation=RotationSpec(enabled=True, period_days=90))
+    software.clock.advance(90 * DAY - timedelta(minutes=20, seconds=1))
+    await ask(software)
+    await software.look()
+    assert states(software) == [OLD, CURRENT]
+    for moment in (timedelta(seconds=1), timedelta(minutes=20), timedelta(minutes=5)):
+        software.clock.advance(moment)
+        with pytest.raises(Conflict, match="automatic rotation"):
+            await ask(software)
+    await software.look()
+    assert states(software) == [OLD, OLD, CURRENT]
+    await ask(software)
+
+
 async def test_a_clock_that_jumps_back_rotates_nothing(software: World) -> None:
     await software.change("k", rotation=RotationSpec(enabled=True, period_days=90))
     await software.look()
