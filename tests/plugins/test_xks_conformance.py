@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from plugins.sdk.conformance import KeyStoreConformance, MemoryState
 from plugins.software import FileRootKey, SoftwareKeyStore, SoftwareOptions
 from plugins.xks import CAPABILITIES, XksKeyStore, XksOptions
 from plugins.xks.options import XksCredentialOptions
-from tests.harness import Server
+from tests.controlplane.cli.test_plugin_check import check, written
+from tests.harness import Server, document
 from tests.xksclient import HOST, ProxyFiles
 from tests.xksproxied import ACCESS_KEY_ID, SECRET, Proxied, start
 
@@ -89,6 +91,34 @@ class TestXksKeyStore(KeyStoreConformance):
 
     def secrets(self) -> list[bytes]:
         return [SECRET.encode()]
+
+
+PATIENT_CHECK = f"""
+import runpy
+from plugins.xks import XksOptions
+XksOptions.budget = property(lambda _: {PATIENT_MILLISECONDS / 1000})
+runpy.run_module("controlplane", run_name="__main__")
+"""
+
+
+def test_plugin_check_finds_the_plugin_conforming_on_a_configuration_as_a_user_has_it(
+    proxy: Proxied, tmp_path: Path
+) -> None:
+    proxy.files.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    options = {
+        "uriEndpoint": f"https://{HOST}",
+        "uriPath": "/bank/kms/xks/v1",
+        "port": proxy.port,
+        "authority": "ca.pem",
+        "credential": {"accessKeyId": ACCESS_KEY_ID, "secret": proxy.files.secret("checked", SECRET)},
+    }
+    config = written(tmp_path, document("KeyStore", "bank", type="xks", xks=options))
+    words = ("--external-key", "payments", "--json")
+    said = json.loads(check("xks", config, *words, code=0, program=("-c", PATIENT_CHECK)))
+    assert said["failures"] == []
+    assert said["passed"] > 20
+    assert "external keys" not in said["notDeclared"]
+    assert SECRET not in json.dumps(said)
 
 
 def snake(source: dict[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,17 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{ROOT}:{site}", "PYTEST_ADDOPTS": "--no-such-option"}
 
 
-def check(name: str, config: Path, *words: str, code: int, environment: dict[str, str] | None = None) -> str:
+def check(
+    name: str,
+    config: Path,
+    *words: str,
+    code: int,
+    environment: dict[str, str] | None = None,
+    program: Sequence[str] = ("-m", "controlplane"),
+) -> str:
     """Run it; what it said."""
     done = subprocess.run(
-        [sys.executable, "-m", "controlplane", "plugin", "check", name, "--config", str(config), *words],
+        [sys.executable, *program, "plugin", "check", name, "--config", str(config), *words],
         cwd=config.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         capture_output=True,
