@@ -32,6 +32,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 T = TypeVar("T")
+IDLE_SECONDS = 0.1
+"""How long Python takes to begin and import asyncio where nothing else runs, generously."""
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -99,6 +101,19 @@ def eventually(condition: Callable[[], T], what: str, *, seconds: float = 30.0, 
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds:g} seconds: {what}")
         time.sleep(pause)
+
+
+def in_time(began: float, seconds: float) -> bool:
+    """Whether it took less than ``seconds`` since ``began`` (of ``time.monotonic``), on a machine with time for it.
+
+    If it took longer, Python is started once more to see how much slower than an idle machine this one is just now.
+    """
+    took = time.monotonic() - began
+    if took < seconds:
+        return True
+    asked = time.monotonic()
+    subprocess.run([sys.executable, "-I", "-c", "import asyncio"], check=True, timeout=60)
+    return took < seconds * (time.monotonic() - asked) / IDLE_SECONDS
 
 
 class Answer(NamedTuple):

@@ -32,6 +32,7 @@ from plugins.sdk import (
 )
 from plugins.sdk.conformance import MemoryState
 from plugins.sdk.pkcs11.codes import NAMES
+from tests.harness import in_time
 from tests.hsm import PIN, SoftToken, pin_file, run
 from tests.shim import Effect, Shim
 
@@ -75,7 +76,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opener]:
     stores: list[Pkcs11KeyStore] = []
 
     async def opened(options: dict[str, Any], pin: str = PIN) -> Pkcs11KeyStore:
-        whole = {"workers": 1, "useSeconds": 1, "pin": pin_file(tmp_path, pin), **options}
+        whole = {"workers": 1, "useSeconds": 5, "pin": pin_file(tmp_path, pin), **options}
         context = PluginContext("hsm-a", MemoryState(), lambda: 1_800_000_000.0)
         store = Pkcs11KeyStore(msgspec.convert(whole, Pkcs11Options), context)
         stores.append(store)
@@ -111,7 +112,7 @@ async def works_again(act: Callable[[], Awaitable[Any]]) -> float:
         try:
             await act()
         except KeyStoreError:
-            assert time.monotonic() - began < RECOVERY_SECONDS, "it does not work again in time"
+            assert in_time(began, RECOVERY_SECONDS), "it does not work again in time"
             await asyncio.sleep(0.01)
         else:
             return time.monotonic() - began
@@ -261,13 +262,14 @@ async def test_a_failure_in_the_middle_of_a_recovery_is_recovered_from_too(opene
 
 
 async def test_a_module_that_hangs_costs_one_worker_and_the_call_is_made_in_another(opened: Opener, shim: Shim) -> None:
-    store = await opened(shim.options())
+    store = await opened(shim.options(useSeconds=1))
     ref = await made(store)
     before = pids(store)
     shim.strike(Effect.HANG, function="C_Encrypt")
     started = time.monotonic()
     await round_trip(store, ref)
-    assert 1 <= time.monotonic() - started < 1 + RECOVERY_SECONDS
+    assert time.monotonic() - started >= 1
+    assert in_time(started, 1 + RECOVERY_SECONDS)
     assert pids(store) != before
 
 
@@ -302,9 +304,10 @@ async def test_making_a_key_in_a_module_that_hangs_or_crashes_is_unknown_and_nev
 async def test_a_worker_that_is_killed_in_the_middle_of_calls_loses_none_of_them(opened: Opener, shim: Shim) -> None:
     store = await opened(shim.options(workers=2))
     ref = await made(store)
+    workers = await all_of(store, 2)
     calls = [asyncio.ensure_future(round_trip(store, ref)) for _ in range(200)]
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-    os.kill(pids(store)[0], signal.SIGKILL)
+    os.kill(workers[0], signal.SIGKILL)
     await asyncio.gather(*calls)
 
 

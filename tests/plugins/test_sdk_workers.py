@@ -18,7 +18,7 @@ import pytest
 from plugins.sdk import CredentialsRefused, InvalidRequest, OutcomeUnknown, Unavailable
 from plugins.sdk.workers import Limits, WorkerFault, WorkerPool
 from plugins.sdk.workers.child import LAST_SECONDS
-from tests.harness import eventually
+from tests.harness import eventually, in_time
 from tests.plugins.blocking import SECRET
 
 TARGET = "tests.plugins.blocking:Library"
@@ -50,7 +50,7 @@ async def make(tmp_path: Path) -> AsyncIterator[PoolMaker]:
 @pytest.fixture
 async def pool(make: PoolMaker) -> WorkerPool:
     """One worker, open."""
-    pool = make(workers=1)
+    pool = make(workers=1, wait=60, start=60)  # a machine that runs many tests takes seconds to start another one
     await pool.open()
     return pool
 
@@ -185,10 +185,10 @@ async def test_a_caller_that_goes_away_costs_the_others_nothing(make: PoolMaker,
 async def test_a_worker_that_hangs_is_killed_and_replaced(pool: WorkerPool, tmp_path: Path) -> None:
     hung = pool.pids[0]
     started = time.monotonic()
-    with pytest.raises(Unavailable, match=r"did not answer within 0\.3 seconds in hang") as caught:
-        await pool.call("hang", seconds=0.3)
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.8 seconds in hang") as caught:
+        await pool.call("hang", seconds=0.8)
     assert caught.value.reason == "Deadline"
-    assert time.monotonic() - started < 5
+    assert in_time(started, 5)
     assert marks(tmp_path, "hang") == 2, "it was repeated once"
     assert await pool.call("echo", "after", seconds=5) == "after"
     await until(lambda: not alive(hung), "the hung process is gone")
@@ -203,7 +203,7 @@ async def test_a_short_call_behind_a_long_one_has_its_own_time(pool: WorkerPool)
 async def test_calls_behind_one_that_hangs_are_answered_and_none_is_done_twice(
     pool: WorkerPool, tmp_path: Path
 ) -> None:
-    calls = [pool.call("hang_once", "first", seconds=0.3)]
+    calls = [pool.call("hang_once", "first", seconds=1)]
     calls += [pool.call("count", f"behind-{number}", seconds=5, changes=True) for number in range(12)]
     answers = await asyncio.gather(*calls)
     assert answers[1:] == [1] * 12
@@ -229,7 +229,7 @@ async def test_a_call_that_changes_something_is_never_repeated_and_its_outcome_i
     pool: WorkerPool, tmp_path: Path, method: str
 ) -> None:
     with pytest.raises(OutcomeUnknown):
-        await pool.call(method, seconds=0.3, changes=True)
+        await pool.call(method, seconds=0.8, changes=True)
     assert marks(tmp_path, method) == 1
 
 
@@ -297,7 +297,7 @@ async def test_a_device_that_comes_back_is_used_within_a_second(make: PoolMaker,
     (tmp_path / "absent").unlink()
     returned = time.monotonic()
     await until(lambda: pool.ready == 1, "it is used")
-    assert time.monotonic() - returned < 2
+    assert in_time(returned, 2)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ async def test_closing_does_not_wait_for_a_worker_that_will_not_end(make: PoolMa
     await asyncio.sleep(0)
     started = time.monotonic()
     await pool.close()
-    assert time.monotonic() - started < 10
+    assert in_time(started, 10)
     assert not any(alive(pid) for pid in pids)
     for outcome in await asyncio.gather(*waiting, return_exceptions=True):
         assert isinstance(outcome, Unavailable)
