@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: demo demo-hsm test check bench soak crash packages format audit-dependencies clean
+.PHONY: demo demo-hsm test check bench soak golden crash packages format audit-dependencies clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart/demo.py
@@ -30,6 +30,11 @@ soak: $(VENV)/.dev packages
 	KEYSTEAD_SOAK_SECONDS=$${KEYSTEAD_SOAK_SECONDS:-1800} $(BIN)/python -m pytest tests/plugins/test_pkcs11_soak.py
 
 # All of it takes an hour; make crash SLICE=2/10 kills at every tenth point, from the second on.
+# Golden files show what people see: plans, tables, screens. This writes them as they are now; then read `git diff`.
+golden: $(VENV)/.dev
+	KEYSTEAD_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/controlplane/test_report.py \
+	  tests/controlplane/planning/test_golden_plans.py tests/tui/test_screens.py tests/tui/test_states.py
+
 crash: $(VENV)/.dev packages
 	KEYSTEAD_LONG=1 $(if $(SLICE),KEYSTEAD_SLICE=$(SLICE)) $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 \
 	  $(if $(SLICE),-m points) tests/crash

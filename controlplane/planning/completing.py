@@ -39,13 +39,15 @@ class Wish(msgspec.Struct):
     own: Claim | None = None
     others: Sequence[Claim] = ()
     moved_from: str | None = None
+    owned: bool = False
+    """Whether its object is the set's."""
 
     @property
     def before(self) -> Mapping[str, Any]:
         """What the set stated of the object until now."""
         if self.own is not None:
             return self.own.leaves
-        if self.present is None:
+        if self.present is None or not self.owned:
             return {}
         # An object of the set that no claim was kept for: the set stated all of it.
         return {path: value for path, value in live_leaves(self.present.spec).items() if path not in DERIVED}
@@ -133,8 +135,8 @@ def _wish(document: Document, stated: dict[str, Any], live: Live, options: Optio
         spec = msgspec.structs.replace(wish.present.spec, replica_of=primary)
         wish.present = msgspec.structs.replace(wish.present, spec=spec)
     wish.own, wish.others = live.claims_on(wish.present)
-    owned = (wish.present.metadata.spec_set or "") == live.spec_set
-    before = wish.before if owned or wish.own is not None else {}
+    wish.owned = (wish.present.metadata.spec_set or "") == live.spec_set
+    before = wish.before
     if document.spec.management is Management.OBSERVE:
         # What is only looked at keeps everything but the word that says so.
         stated = {"management": Management.OBSERVE.value}

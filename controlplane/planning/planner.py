@@ -145,7 +145,7 @@ def _change(wish: Wish, live: Live, options: Options) -> PlannedChange | None:
     fields = [shown_field(change, wish.kind) for change in changes]
     if wish.moved_from is not None:
         fields.insert(0, FieldPlan(path="metadata.name", before=wish.moved_from, after=wish.name))
-    reason, message = blocked or _reason(wish, bool(changes), clashing, live, takes=takes, options=options)
+    reason, message = blocked or _reason(wish, bool(changes), clashing, takes=takes, options=options)
     if blocked is None and reason is PlanReason.OWNERSHIP_CHANGED and not message:
         return None
     return PlannedChange(
@@ -183,7 +183,7 @@ def _creation(wish: Wish) -> PlannedChange:
 
 
 def _reason(
-    wish: Wish, differs: bool, clashing: Sequence[Clash], live: Live, *, takes: bool, options: Options
+    wish: Wish, differs: bool, clashing: Sequence[Clash], *, takes: bool, options: Options
 ) -> tuple[PlanReason, str]:
     """Why there is a change. ``OwnershipChanged`` without words is none."""
     words = _taken_words(clashing)
@@ -193,8 +193,7 @@ def _reason(
         return PlanReason.MOVED, words
     if differs:
         return PlanReason.SPEC_CHANGED, words or _drift_words(wish)
-    owned = wish.present is not None and wish.present.metadata.spec_set == live.spec_set
-    if options.replace or (wish.own is None and owned):
+    if options.replace or (wish.own is None and wish.owned):
         # Kept without claims: the set states all of it, and goes on to.
         return PlanReason.OWNERSHIP_CHANGED, words
     before = dict(wish.before)
@@ -212,8 +211,9 @@ def _taken_words(clashing: Sequence[Clash]) -> str:
     """What is taken from whom."""
     if not clashing:
         return ""
-    owners = ", ".join(sorted({manager_words(clash.owner.manager) for clash in clashing}))
-    return f"{', '.join(sorted({clash.path for clash in clashing}))} is taken from {owners}"
+    owners = " and ".join(sorted({manager_words(clash.owner.manager) for clash in clashing}))
+    paths = sorted({clash.path for clash in clashing})
+    return f"{', '.join(paths)} {'is' if len(paths) == 1 else 'are'} taken from {owners}"
 
 
 def _drift_words(wish: Wish) -> str:
@@ -233,9 +233,7 @@ def _clashes(wish: Wish, live: Live) -> list[Clash]:
         return []
     adopts = wish.present.metadata.spec_set is None
     others = [claim for claim in wish.others if claim.spec_set is not None or not adopts]
-    owned = (wish.present.metadata.spec_set or "") == live.spec_set
-    before = wish.before if owned or wish.own is not None else {}
-    return clashes(wish.kind, wish.present.spec, live.manager, wish.stated, before, others)
+    return clashes(wish.kind, wish.present.spec, live.manager, wish.stated, wish.before, others)
 
 
 def _obstacle(

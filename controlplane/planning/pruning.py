@@ -108,7 +108,7 @@ def _removal(live: Live, present: AnyObject, newcomers: Counter[str], now: float
         if left:
             return blocked(
                 PlanReason.KEYS_IN_STORE,
-                f"{left} keys live in it or are declared for it; "
+                f"{left:,} {'key lives in it or is' if left == 1 else 'keys live in it or are'} declared for it; "
                 "a key store leaves when its last key has been destroyed",
             )
     return change

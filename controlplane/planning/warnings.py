@@ -81,7 +81,8 @@ def _of_wish(live: Live, wish: Wish, lock_outs: _LockOuts, around: Surroundings)
             if keys:
                 yield Warned(
                     warning=PlanWarning.STORE_DISCONNECTED,
-                    message=f"{keys} keys live in it; nobody can use them while it is disconnected",
+                    message=f"{keys:,} {'key lives' if keys == 1 else 'keys live'} in it; "
+                    "nobody can use what is in it while it is disconnected",
                 )
 
 

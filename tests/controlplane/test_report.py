@@ -1,14 +1,12 @@
 """Text of plans and objects, against golden files that are read in review.
 
-``KEYSTEAD_UPDATE_GOLDEN=1`` writes them anew.
+``make golden`` writes them anew. Plans that a real planner made are in ``planning/test_golden_plans.py``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -37,8 +35,8 @@ from tests.controlplane.samples import (
     principal,
     xks_proxy,
 )
+from tests.golden import RULES, compare
 
-GOLDEN = Path(__file__).parents[1] / "rules" / "golden"
 LONG_POLICY = (
     '{"Version":"2012-10-17","Statement":[{"Sid":"all","Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:*",'
     '"Resource":"*"}]}'
@@ -242,10 +240,7 @@ def test_a_table_and_a_description_read_as_their_golden_files() -> None:
 
 
 def _compare(name: str, shown: str) -> None:
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("KEYSTEAD_UPDATE_GOLDEN") == "1":
-        path.write_text(shown, "utf-8")
-    assert shown == path.read_text("utf-8")
+    compare(RULES / f"{name}.txt", shown)
 
 
 def test_an_empty_plan_says_what_is_as_declared() -> None:

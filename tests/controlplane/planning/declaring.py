@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from controlplane.domain.ownership import differences, leaves_of
+from controlplane.domain.ownership import differences, leaves_of, set_manager
 from controlplane.planning import apply
 from controlplane.planning.live import Options, Surroundings
 from controlplane.planning.planner import make_plan
@@ -24,7 +24,7 @@ from controlplane.schema.documents import decode_documents, received, written_sp
 from controlplane.schema.keys import Management
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Plan, PlanReason
-from controlplane.store import objects
+from controlplane.store import claims, objects
 from controlplane.store.database import Tx
 from plugins.memory.device import FileDevice, Slot
 from tests.controlplane.reconcile.world import ACCOUNT, REGION, World
@@ -213,6 +213,9 @@ class Declaring:
         for (kind, name), document in of.files.items():
             found = self.world.read(lambda tx, k=kind, n=name: objects.get_named(tx, Kind(k), n))  # type: ignore[misc]
             assert found is not None, f"{kind} {name} was acknowledged and is not there"
+            uid, manager = found.metadata.uid, set_manager(of.name)
+            kept = {each.claim.manager: each.claim for each in self.world.read(lambda tx, u=uid: claims.of(tx, u))}  # type: ignore[misc]
+            assert kept[manager].leaves.keys() == leaves_of(document["spec"]).keys(), f"{of.name} states it"
             if document["spec"].get("management") != Management.OBSERVE:
                 differs = differences(Kind(kind), found.spec, leaves_of(document["spec"]))
                 assert not differs, f"{kind} {name} was acknowledged otherwise: {differs}"

@@ -105,10 +105,14 @@ class Planning:
         return await self.write(work)
 
     async def apply(self, plan: Plan, by: str = "me") -> Applied:
-        now = self.clock.now()
-        applied = await self.write(lambda tx: apply.apply_stored(tx, plan.id, account=ACCOUNT, by=by, now=now))
+        applied = await self.apply_only(plan, by)
         await self.make_material()
         return applied
+
+    async def apply_only(self, plan: Plan, by: str = "me") -> Applied:
+        """Ahead of the reconciler: new keys have no material yet."""
+        now = self.clock.now()
+        return await self.write(lambda tx: apply.apply_stored(tx, plan.id, account=ACCOUNT, by=by, now=now))
 
     async def make_material(self) -> None:
         """What the reconciler does with every key that has no material yet."""

@@ -138,6 +138,18 @@ async def test_a_field_that_another_set_states_is_taken_only_on_purpose(planning
     assert (await planning.plan(key("k", tags={"team": "a"}))).empty
 
 
+async def test_a_field_that_two_sets_state_alike_is_kept_by_the_one_when_the_other_changes_it(
+    planning: Planning,
+) -> None:
+    await planning.declare(key("k", description="both"))
+    plan = await planning.declare(key("k", description="both"), spec_set=OTHER)
+    assert told(plan) == {"k": (Action.UPDATE, "OwnershipChanged")}
+    assert of_key(planning) == {f"set:{each}": {"description": "both"} for each in (SET, OTHER)}
+    assert told(await planning.plan(key("k", description="mine"))) == {"k": (Action.BLOCKED, "FieldOwned")}
+    assert (await planning.declare(key("k"))).counts.update == 1, "it lets go of it, and the other keeps it"
+    assert planning.key().spec.description == "both"
+
+
 async def test_a_set_that_states_no_field_does_not_share(planning: Planning) -> None:
     await planning.declare(key("k"))
     assert told(await planning.plan(key("k"), spec_set=OTHER)) == {"k": (Action.BLOCKED, "OwnedElsewhere")}

@@ -13,7 +13,7 @@ from controlplane.schema.meta import DeletionRequest, KeyStore, Kind
 from controlplane.schema.plans import Action, Counts, PlanReason
 from controlplane.schema.principals import PrincipalType
 from controlplane.store import keys
-from tests.controlplane.planning.samples import ACCOUNT, SET, Planning, key, only, paths, person, store, told
+from tests.controlplane.planning.samples import ACCOUNT, Planning, key, only, paths, person, store, told
 
 POLICY = PolicySource(
     document='{"Statement": [{"Effect": "Allow",\n "Principal": "*", "Action": "kms:*", "Resource": "*"}]}'
@@ -259,32 +259,6 @@ async def test_the_last_administrator_who_can_come_in_stays(planning: Planning) 
     assert told(await planning.plan(people[1])) == {"c": blocked}
 
 
-def test_every_reason_of_a_plan_is_reached_by_a_test_here_or_is_known_not_to_occur() -> None:
-    reached = {
-        "Declared",
-        "SpecChanged",
-        "OwnershipChanged",
-        "Moved",
-        "Adopted",
-        "Released",
-        "FieldOwned",
-        "Shared",
-        "NothingToAdopt",
-        "RemovedFromSet",
-        "ImmutableField",
-        "Protected",
-        "ProtectionLiftedApart",
-        "OwnedElsewhere",
-        "PendingDeletion",
-        "KeyState",
-        "KeysInStore",
-        "AliasTaken",
-        "LastAdministrator",
-    }
-    # A store that does not exist is a mistake in the documents (InvalidSpec), not a blocked change.
-    assert {reason.value for reason in PlanReason} == reached | {"StoreNotFound"}
-
-
 # ---- documents that cannot be planned --------------------------------------------------------------------------------
 
 
@@ -402,7 +376,3 @@ async def test_a_plan_puts_right_what_the_set_states_and_other_doors_changed(pla
     uid, now = planning.key().metadata.uid, planning.clock.now()
     await planning.write(lambda tx: keys.schedule_deletion(tx, uid, window_days=7, by="me", now=now))
     assert only(await planning.plan(key("k", description="declared"))).reason is PlanReason.PENDING_DELETION
-
-
-def test_the_set_of_these_tests_is_named() -> None:
-    assert SET
