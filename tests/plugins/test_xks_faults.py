@@ -161,7 +161,9 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[KeyStoreError], Pr
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("api", ["health", "metadata", "encrypt", "decrypt"])
-async def test_every_failure_of_every_api_is_told_exactly_and_in_time(store: Store, api: str, fault: str) -> None:
+async def test_error_codes_every_failure_of_every_api_is_told_exactly_and_in_time(
+    store: Store, api: str, fault: str
+) -> None:
     plugin = await store.open()
     ref = await store.key()
     blob = await plugin.encrypt(ref, SYMMETRIC, b"plaintext", b"")
@@ -181,7 +183,7 @@ async def test_every_failure_of_every_api_is_told_exactly_and_in_time(store: Sto
 
 
 @pytest.mark.parametrize("api", ["health", "metadata", "encrypt", "decrypt"])
-async def test_a_slow_proxy_costs_the_budget_and_no_more(store: Store, api: str) -> None:
+async def test_kms_considerations_a_slow_proxy_costs_the_budget_and_no_more(store: Store, api: str) -> None:
     patient = await store.open()
     ref = await store.key()
     blob = await patient.encrypt(ref, SYMMETRIC, b"plaintext", b"")
@@ -201,7 +203,7 @@ async def test_a_slow_proxy_costs_the_budget_and_no_more(store: Store, api: str)
     assert await patient.decrypt(ref, SYMMETRIC, blob, b"") == b"plaintext", "and it goes on when the proxy does"
 
 
-def test_a_budget_is_never_longer_than_kms_waits() -> None:
+def test_kms_considerations_a_budget_is_never_longer_than_kms_waits() -> None:
     """What operators declare; the tests of right answers go around it."""
     options = {"uriEndpoint": f"https://{HOST}", "uriPath": PATH}
     credential = {"credential": {"accessKeyId": ACCESS_KEY_ID, "secret": {"fromEnv": "X"}}}
@@ -224,7 +226,7 @@ ENCRYPT_FAULTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("fault", ENCRYPT_FAULTS)
-async def test_an_encryption_that_could_not_be_decrypted_is_never_taken(store: Store, fault: str) -> None:
+async def test_encrypt_an_answer_that_could_not_be_decrypted_is_never_taken(store: Store, fault: str) -> None:
     plugin = await store.open()
     ref = await store.key()
     store.proxy.script["encrypt"] = ENCRYPT_FAULTS[fault]
@@ -232,7 +234,7 @@ async def test_an_encryption_that_could_not_be_decrypted_is_never_taken(store: S
     assert told.reason == ProxyFault.INVALID_RESPONSE
 
 
-async def test_metadata_of_21_bytes_with_a_right_integrity_value_is_refused(store: Store) -> None:
+async def test_encrypt_metadata_of_21_bytes_with_a_right_integrity_value_is_refused(store: Store) -> None:
     import base64
     import hashlib
 
@@ -262,7 +264,7 @@ async def test_fields_that_nobody_knows_are_let_through(store: Store) -> None:
 
 
 @pytest.mark.parametrize("plaintext", [b"", b"x" * 5, b"x" * 54])
-async def test_a_proxy_that_decrypts_to_something_else_is_found_out(store: Store, plaintext: bytes) -> None:
+async def test_decrypt_a_proxy_that_decrypts_to_something_else_is_found_out(store: Store, plaintext: bytes) -> None:
     plugin = await store.open()
     ref = await store.key()
     blob = await plugin.encrypt(ref, SYMMETRIC, b"plaintext", b"")
@@ -272,7 +274,7 @@ async def test_a_proxy_that_decrypts_to_something_else_is_found_out(store: Store
     assert told.reason == expected
 
 
-async def test_what_the_proxy_does_not_decrypt_is_an_invalid_ciphertext(store: Store) -> None:
+async def test_error_codes_what_the_proxy_does_not_decrypt_is_an_invalid_ciphertext(store: Store) -> None:
     plugin = await store.open()
     ref = await store.key()
     blob = await plugin.encrypt(ref, SYMMETRIC, b"plaintext", b"")
@@ -295,13 +297,15 @@ HEALTH_FAULTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("fault", HEALTH_FAULTS)
-async def test_a_health_status_that_is_none_opens_no_store(store: Store, fault: str) -> None:
+async def test_get_health_status_an_answer_that_is_none_opens_no_store(store: Store, fault: str) -> None:
     store.proxy.script["health"] = HEALTH_FAULTS[fault]
     assert (await failure(store.open())).reason == ProxyFault.INVALID_RESPONSE
 
 
 @pytest.mark.parametrize("status", ["DEGRADED", "UNAVAILABLE"])
-async def test_health_tells_which_key_manager_is_not_well_while_another_serves(store: Store, status: str) -> None:
+async def test_get_health_status_tells_which_key_manager_is_not_well_while_another_serves(
+    store: Store, status: str
+) -> None:
     plugin = await store.open()
     store.proxy.script["health"] = lambda answer: {
         **answer,
@@ -312,7 +316,7 @@ async def test_health_tells_which_key_manager_is_not_well_while_another_serves(s
     assert f"hsm-2 is {status}" in health.detail
 
 
-async def test_a_proxy_without_a_manager_that_serves_is_unavailable_and_opens_no_store(store: Store) -> None:
+async def test_get_health_status_without_a_manager_that_serves_opens_no_store(store: Store) -> None:
     plugin = await store.open()
     store.proxy.script["health"] = lambda answer: {
         **answer,
@@ -342,14 +346,14 @@ METADATA_FAULTS = [
 
 
 @pytest.mark.parametrize("change", METADATA_FAULTS)
-async def test_a_key_that_is_not_fit_makes_no_material(store: Store, change: dict[str, Any]) -> None:
+async def test_get_key_metadata_a_key_that_is_not_fit_makes_no_material(store: Store, change: dict[str, Any]) -> None:
     await store.open()
     store.proxy.key_metadata |= change
     assert (await failure(store.key())).reason == ProxyFault.UNFIT_KEY
     assert store.proxy.counts["encrypt"] == 0
 
 
-async def test_more_usages_than_ours_are_fine_and_more_than_ten_are_not(store: Store) -> None:
+async def test_get_key_metadata_more_usages_than_ours_are_fine_and_more_than_ten_are_not(store: Store) -> None:
     plugin = await store.open()
     store.proxy.key_metadata["keyUsage"] = ["ENCRYPT", "DECRYPT", "DERIVE", "SIGN", "VERIFY", "WRAP", "UNWRAP"]
     assert (await store.key()).token
@@ -366,20 +370,20 @@ async def certificate_fault(store: Store, certificate: trustme.LeafCert) -> Prox
     return ProxyFault((await failure(store.open())).reason)
 
 
-async def test_a_certificate_of_another_authority_is_refused(store: Store) -> None:
+async def test_authentication_a_certificate_of_another_authority_is_refused(store: Store) -> None:
     assert await certificate_fault(store, trustme.CA().issue_cert(HOST)) is ProxyFault.TLS_FAILED
 
 
-async def test_a_certificate_for_another_host_is_refused(store: Store) -> None:
+async def test_authentication_a_certificate_for_another_host_is_refused(store: Store) -> None:
     assert await certificate_fault(store, store.proxy.ca.issue_cert("elsewhere.example")) is ProxyFault.TLS_FAILED
 
 
-async def test_an_expired_certificate_is_refused(store: Store) -> None:
+async def test_authentication_an_expired_certificate_is_refused(store: Store) -> None:
     expired = store.proxy.ca.issue_cert(HOST, not_after=datetime.now(UTC) - timedelta(days=1))
     assert await certificate_fault(store, expired) is ProxyFault.TLS_FAILED
 
 
-async def test_a_proxy_that_wants_a_certificate_gets_ours_and_without_one_there_is_no_connection(
+async def test_authentication_a_proxy_that_wants_a_certificate_gets_ours_and_without_one_there_is_no_connection(
     store: Store, tmp_path: Path
 ) -> None:
     clients = trustme.CA()
@@ -452,14 +456,14 @@ async def test_a_port_that_accepts_and_says_nothing_costs_the_budget(store: Stor
 
 
 @pytest.mark.parametrize("minutes", [6, -6])
-async def test_a_clock_six_minutes_off_fails_authentication(store: Store, minutes: int) -> None:
+async def test_appendix_a_a_clock_six_minutes_off_fails_authentication(store: Store, minutes: int) -> None:
     store.time = lambda: time.time() + minutes * 60
     assert (await failure(store.open())).reason == ProxyFault.AUTHENTICATION_FAILED
     store.time = time.time
     await store.open()
 
 
-async def test_a_wrong_secret_fails_authentication(store: Store) -> None:
+async def test_authentication_a_wrong_secret_fails(store: Store) -> None:
     store.proxy.credentials[ACCESS_KEY_ID] = SECRET[:-3] + "x=="
     assert (await failure(store.open())).reason == ProxyFault.AUTHENTICATION_FAILED
 
@@ -517,7 +521,7 @@ async def test_closing_lets_running_requests_end(store: Store) -> None:
 # ---- requestMetadata -------------------------------------------------------------------------------------------------
 
 
-async def test_request_metadata_is_complete_and_true(store: Store) -> None:
+async def test_appendix_b_request_metadata_is_complete_and_true(store: Store) -> None:
     plugin = await store.open()
     ref = await store.key()
     info = CallInfo("GenerateDataKey", "arn:aws:iam::000000000000:user/ana", "r-1", "ebs", "vpc-1", "vpce-1")
@@ -563,7 +567,7 @@ async def test_the_proxy_sees_neither_the_plaintext_nor_the_encryption_context(s
         assert b64(secret)[:-4].encode() not in seen
 
 
-async def test_tls_1_2_is_the_least(store: Store) -> None:
+async def test_api_content_type_tls_1_2_is_the_least(store: Store) -> None:
     from plugins.xks.connecting import tls_context
 
     assert tls_context(store.options, lambda: None, lambda _: None).minimum_version is ssl.TLSVersion.TLSv1_2

@@ -33,7 +33,7 @@ def test_a_key_of_an_external_key_store_encrypts_decrypts_and_makes_data_keys(ch
     assert kms.decrypt(CiphertextBlob=back)["Plaintext"] == data_key["Plaintext"]
 
 
-def test_the_proxy_hears_who_asked_for_what_and_the_requests_can_be_told_together(chain: Chain) -> None:
+def test_appendix_b_the_proxy_hears_who_asked_for_what_and_the_requests_can_be_told_together(chain: Chain) -> None:
     chain.declare()
     key_id, kms = chain.add_key(), chain.kms.kms()
     answers = {
@@ -99,7 +99,7 @@ def test_the_owner_of_the_external_key_has_the_kill_switch(chain: Chain) -> None
     assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
 
 
-def test_a_rotated_credential_takes_over_without_an_interruption(chain: Chain) -> None:
+def test_sigv4_credentials_rotation_takes_over_without_an_interruption(chain: Chain) -> None:
     from tests.controlplane.api.xks.test_proxy import SECOND, SECOND_ID
 
     chain.declare()
@@ -125,7 +125,7 @@ def test_a_rotated_credential_takes_over_without_an_interruption(chain: Chain) -
     assert kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
 
 
-def test_an_external_key_that_is_not_fit_makes_no_key(chain: Chain) -> None:
+def test_get_key_metadata_an_external_key_that_is_not_fit_makes_no_key(chain: Chain) -> None:
     chain.declare()
     for external in ("disabled", "decrypt-only", "nobody"):
         name = f"for-{external}"
@@ -150,7 +150,7 @@ def test_files_of_a_key_store_may_be_named_relative_to_the_data_directory(chain:
     assert chain.kms.kms().encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
 
 
-def test_one_external_key_is_for_one_key_in_a_store(chain: Chain) -> None:
+def test_api_operations_one_external_key_is_for_one_key_in_a_store(chain: Chain) -> None:
     chain.declare()
     chain.add_key()
     again = document("Key", "again", keyStore="external", xksKeyId="payments")

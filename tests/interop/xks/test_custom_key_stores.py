@@ -188,7 +188,7 @@ def rotate_without_an_interruption(
     eventually(used, "the second credential is in use")
 
 
-def test_while_both_credentials_are_known_no_request_fails(
+def test_sigv4_credentials_rotation_while_both_are_known_no_request_fails(
     front: Server, external: External, scripted: ScriptedProxy
 ) -> None:
     kms = front.kms()
@@ -364,7 +364,7 @@ def test_update_changes_what_it_may_in_each_state(
 # ---- keys ------------------------------------------------------------------------------------------------------------
 
 
-def test_create_key_hears_what_is_wrong_with_an_external_key(
+def test_get_key_metadata_create_key_hears_what_is_wrong_with_an_external_key(
     front: Server, external: External, scripted: ScriptedProxy
 ) -> None:
     kms = front.kms()
@@ -495,7 +495,7 @@ def test_a_certificate_that_ends_soon_is_told_before_it_does(
     assert "the certificate of its server expires in 9 days" in told
 
 
-def test_a_client_certificate_of_the_settings_is_shown_to_a_proxy_that_asks_for_one(
+def test_authentication_a_client_certificate_of_the_settings_is_shown_to_a_proxy_that_asks_for_one(
     external: External, scripted: ScriptedProxy, new_server: ServerMaker, tmp_path: Path
 ) -> None:
     clients = trustme.CA()

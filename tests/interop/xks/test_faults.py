@@ -132,7 +132,7 @@ TABLE: dict[str, tuple[Change, str, str, str]] = {
 CreateCustomKeyStore and UpdateCustomKeyStore. A use of a key is refused with KMSInvalidStateException each time."""
 
 
-def test_every_row_of_the_table_is_the_exception_of_each_operation(front: Front) -> None:
+def test_error_codes_every_row_of_the_table_is_the_exception_of_each_operation(front: Front) -> None:
     for fault, (change, words, of_create_key, of_stores) in TABLE.items():
         front.break_with(change)
         for operation, call in front.uses().items():
@@ -148,7 +148,7 @@ def test_every_row_of_the_table_is_the_exception_of_each_operation(front: Front)
     assert len(front.kms.list_keys()["Keys"]) == 1
 
 
-def test_answers_that_are_wrong_in_a_detail_are_never_taken(front: Front) -> None:
+def test_encrypt_answers_that_are_wrong_in_a_detail_are_never_taken(front: Front) -> None:
     changes: dict[str, Change] = {
         "wrong tag": lambda answer: {**answer, "authenticationTag": b64(bytes(16))},
         "wrong integrity value": lambda answer: {**answer, "ciphertextDataIntegrityValue": b64(bytes(32))},
@@ -172,7 +172,7 @@ def test_fields_that_nobody_knows_change_nothing(front: Front) -> None:
     front.update_store()
 
 
-def test_certificates_and_clocks_that_are_wrong(front: Front) -> None:
+def test_authentication_certificates_and_clocks_that_are_wrong(front: Front) -> None:
     ca = front.proxy.ca
     certificates = {
         "of another authority": trustme.CA().issue_cert(HOST, SECOND_HOST),
@@ -198,7 +198,7 @@ def test_certificates_and_clocks_that_are_wrong(front: Front) -> None:
         eventually(front.works, "it goes on with a clock that is right")
 
 
-def test_a_slow_proxy_is_given_up_by_every_operation(
+def test_kms_considerations_a_slow_proxy_is_given_up_by_every_operation(
     new_server: ServerMaker, scripted: ScriptedProxy, tmp_path: Path
 ) -> None:
     front = front_of(new_server, scripted, tmp_path, xks_patience=8)
@@ -253,7 +253,7 @@ def test_a_connection_that_fails_says_why_in_its_error_code(front: Front) -> Non
     assert front.works()
 
 
-def test_a_name_that_does_not_resolve_is_a_proxy_that_cannot_be_reached(
+def test_error_codes_a_name_that_does_not_resolve_is_a_proxy_that_cannot_be_reached(
     new_server: ServerMaker, scripted: ScriptedProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(tmp_path, monkeypatch)

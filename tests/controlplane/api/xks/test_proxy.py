@@ -204,7 +204,7 @@ def test_a_key_pending_deletion_is_in_an_invalid_state_and_its_uses_are_counted(
 # ---- quotas ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_quota_of_the_path_prefix_is_a_throttling_exception(proxied: Proxied) -> None:
+def test_api_operations_a_quota_of_the_path_prefix_is_a_throttling_exception(proxied: Proxied) -> None:
     proxied.spec["quota"] = {"requestsPerSecond": 1, "burst": 3}
     proxied.put()
     client = proxied.client()
@@ -216,7 +216,7 @@ def test_a_quota_of_the_path_prefix_is_a_throttling_exception(proxied: Proxied) 
     eventually(lambda: client.health().status == 200, "the quota fills again", seconds=5)
 
 
-def test_quotas_of_two_prefixes_are_independent(proxied: Proxied) -> None:
+def test_api_operations_quotas_of_two_prefixes_are_independent(proxied: Proxied) -> None:
     proxied.spec |= {"quota": {"requestsPerSecond": 1, "burst": 1}, "listen": {"port": free_port()}}
     proxied.put()
     second = {**proxied.spec, "pathPrefix": "/shop"}
@@ -264,7 +264,7 @@ def test_authentication_mutual_tls_ends_the_handshake_unless_authority_and_subje
     assert attempt(proxied.files.ca.issue_cert(common_name=SUBJECT)) is None
 
 
-def test_turning_mutual_tls_on_ends_connections_that_were_let_in_without(proxied: Proxied) -> None:
+def test_authentication_turning_mutual_tls_on_ends_connections_that_were_let_in_without(proxied: Proxied) -> None:
     import http.client
 
     proxied.spec["listen"] = {"port": free_port()}
