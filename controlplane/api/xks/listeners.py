@@ -27,6 +27,7 @@ from controlplane.api.xks.wire import MAX_BODY
 from controlplane.clock import Clock
 from controlplane.errors import Conflict, InvalidInput, LimitExceeded, Unsupported
 from controlplane.keystores.calls import Calls
+from controlplane.keystores.deadline import within
 from controlplane.schema.meta import XksProxy
 from controlplane.schema.xksproxies import XksServing, XksTls
 from controlplane.store.catalog import Catalog
@@ -43,6 +44,10 @@ MAX_RUNNING: Final = 256
 """Requests under way at once: at 1,800 a second the last of them waits 140 milliseconds, and KMS waits for 250."""
 BACKLOG: Final = 1024
 
+RECEIVE_SECONDS: Final = 10.0
+"""For all of a request's body, where KMS waits 250 milliseconds for the answer to it."""
+
+_TOO_SLOW: Final = LimitExceeded("The request body did not arrive in time.")
 _TOO_LARGE: Final = Unsupported(f"The request body is larger than {MAX_BODY} bytes.")
 _TOO_MANY: Final = LimitExceeded("The proxy has more requests under way than it can answer in time.")
 
@@ -253,22 +258,22 @@ class _Port:
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        try:
+            body = await within(_body(receive), RECEIVE_SECONDS)
+        except TimeoutError:
+            await _send(send, self._door.refuse(_TOO_SLOW), last=True)
+            return
+        if body is None:
+            return
+        if len(body) > MAX_BODY:
+            await _send(send, self._door.refuse(_TOO_LARGE), last=True)
+            return
+        # Only what has arrived counts: or whoever begins requests and ends none would keep everybody out.
         if self._running >= MAX_RUNNING:
             await _send(send, self._door.refuse(_TOO_MANY))
             return
         self._running += 1
         try:
-            body = b""
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return
-                body = body + message["body"] if body else message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    await _send(send, self._door.refuse(_TOO_LARGE))
-                    return
-                if not message.get("more_body"):
-                    break
             client = scope.get("client")
             answer = await self._door.handle(
                 self.routes.get,
@@ -276,7 +281,7 @@ class _Port:
                 scope["raw_path"],
                 scope["query_string"],
                 scope["headers"],
-                bytes(body),
+                body,
                 client[0] if client else "unknown",
             )
         finally:
@@ -284,8 +289,22 @@ class _Port:
         await _send(send, answer)
 
 
-async def _send(send: Any, answer: Answer) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+async def _body(receive: Any) -> bytes | None:
+    """A request's body, of which no more is read once it is longer than ``MAX_BODY``; None if the client went away."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body = body + message["body"] if body else message.get("body", b"")
+        if len(body) > MAX_BODY or not message.get("more_body"):
+            return bytes(body)
+
+
+async def _send(send: Any, answer: Answer, *, last: bool = False) -> None:
+    """``last``: the connection is closed with it, because the rest of the request is not read."""
+    headers = [*answer.headers, (b"connection", b"close")] if last else answer.headers
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 

@@ -5,6 +5,7 @@ Each name begins with the section that it is about.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -19,7 +20,8 @@ import trustme
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from controlplane.api.xks import tls
+from controlplane.api.xks import listeners, tls
+from controlplane.api.xks.door import XksDoor
 from controlplane.api.xks.served import read_secret
 from controlplane.errors import InvalidInput
 from controlplane.schema.xksproxies import DesiredXksProxy, XksCredential, XksTls
@@ -270,6 +272,40 @@ def test_api_operations_a_uri_path_is_at_most_128_characters_of_the_named_set() 
     for prefix in ("/" + "a" * room, "/a.b", "/a b", "/a%20", "/ä", "/a?", "/a~", "a", "/a\n"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({**PROXY, "pathPrefix": prefix}, DesiredXksProxy)
+
+
+def test_error_codes_requests_that_are_begun_and_not_ended_keep_nobody_out(client: XksClient) -> None:
+    """Nobody has authenticated by then: whoever reaches the port could do it."""
+    head = f"POST {client.path}/health HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{"
+    context = client.context()
+    with contextlib.ExitStack() as begun:
+        for _ in range(listeners.MAX_RUNNING + 10):
+            plain = begun.enter_context(socket.create_connection((HOST, client.port), timeout=30))
+            slow = begun.enter_context(context.wrap_socket(plain, server_hostname=HOST))
+            slow.sendall(head.encode())
+        assert client.health().status == 200
+
+
+async def test_error_codes_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listeners, "RECEIVE_SECONDS", 0.01)
+    port, said = object.__new__(listeners._Port), []
+    port._running, port._door = 0, object.__new__(XksDoor)
+
+    async def receive() -> dict[str, Any]:
+        if said:
+            raise AssertionError("nothing is read after the answer")
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    await port._app({"type": "http"}, receive, send)
+    assert said[0]["status"] == 429
+    assert (b"connection", b"close") in said[0]["headers"]
+    assert b"did not arrive in time" in said[1]["body"]
 
 
 # ---- Authentication --------------------------------------------------------------------------------------------------
