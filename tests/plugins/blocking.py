@@ -101,12 +101,12 @@ class Library:
             raise ReplaceWorker(error)
         return "done"
 
-    def garbage(self) -> None:
-        """What a module does that overwrites the memory of its process."""
+    def garbage(self, octets: bytes) -> None:
+        """What a module does that overwrites the memory of its process: anything is sent."""
         import socket
         import sys
 
-        socket.socket(fileno=os.dup(int(sys.argv[1]))).sendall(b"\xff" * 64)
+        socket.socket(fileno=os.dup(int(sys.argv[1]))).sendall(octets)
         time.sleep(3600)
 
     def _log(self, name: str) -> None:

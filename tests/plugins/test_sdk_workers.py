@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from plugins.sdk import CredentialsRefused, InvalidRequest, OutcomeUnknown, Unavailable
-from plugins.sdk.workers import Limits, WorkerFault, WorkerPool
+from plugins.sdk.workers import Limits, WorkerFault, WorkerPool, wire
 from plugins.sdk.workers.child import LAST_SECONDS
+from plugins.sdk.workers.wire import Status
 from tests.harness import eventually, in_time
 from tests.plugins.blocking import SECRET
 
@@ -240,10 +241,26 @@ async def test_a_worker_killed_from_outside_in_the_middle_of_calls_loses_none_of
     assert await asyncio.gather(*calls) == [0.05] * 8
 
 
-async def test_a_worker_that_answers_garbage_is_not_believed(pool: WorkerPool) -> None:
-    with pytest.raises(Unavailable):
-        await pool.call("garbage", seconds=30)
-    assert await pool.call("echo", 1, seconds=5) == 1
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(b"\xff" * 64, id="no frame"),
+        pytest.param(b"\0\0\0\1\xc1", id="no MessagePack"),
+        pytest.param(wire.frame(1, 7, None), id="no status"),
+        pytest.param(wire.frame(1, Status.FAILED, 5), id="no exception"),
+        pytest.param(wire.frame(1, Status.FAILED, [5, 5, 5]), id="an exception of numbers"),
+        pytest.param(wire.frame(1, Status.REPLACE, ["Unavailable"]), id="half an exception"),
+        pytest.param(wire.frame(2, Status.ANSWERED, "x"), id="another request"),
+        pytest.param(wire.frame(wire.START, Status.ANSWERED, None), id="a second beginning"),
+        pytest.param(wire.frame(1), id="a short frame"),
+        pytest.param(wire.frame("1", Status.ANSWERED, None), id="a number that is none"),
+    ],
+)
+async def test_a_worker_that_answers_garbage_is_not_believed_and_its_call_ends(pool: WorkerPool, octets: bytes) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await pool.call("garbage", octets, seconds=600, repeat=False)
+    assert caught.value.reason == "WorkerLost"
+    assert await pool.call("echo", 1, seconds=60) == 1
 
 
 @pytest.mark.parametrize("changes", [False, True])

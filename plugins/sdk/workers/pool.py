@@ -183,7 +183,7 @@ class WorkerPool:
         if status is Status.ANSWERED:
             _succeed(job, answer)
         else:
-            error = target.read(*answer)
+            error: Exception = answer
             if status is Status.REPLACE:
                 self._forget(worker)
                 if isinstance(error, CredentialsRefused):

@@ -36,7 +36,7 @@ class Job(Protocol):
 
 
 class Owner(Protocol):
-    """Who is told what becomes of requests."""
+    """Who is told what becomes of requests. What is ``answered`` is an exception unless the status is ANSWERED."""
 
     def answered(self, worker: Worker, job: Any, status: Status, answer: Any) -> None: ...
 
@@ -200,19 +200,25 @@ class Worker(asyncio.Protocol):
         return ours
 
     def _received(self, number: int, status: int, answer: Any) -> None:
+        # Read whole before anything is done with it: a request that was taken out for an answer that is none would
+        # never end.
+        how = Status(status)
+        said = answer if how is Status.ANSWERED else target.read(*answer)
         if number == wire.START:
-            if Status(status) is Status.ANSWERED:
-                self._begun.set_result(answer)
+            if self._begun.done():
+                raise wire.BrokenFrame("a second beginning")
+            if how is Status.ANSWERED:
+                self._begun.set_result(said)
             else:
-                self._begun.set_exception(target.read(*answer))
+                self._begun.set_exception(said)
             return
         if not self._jobs or self._jobs[0].number != number:
             raise wire.BrokenFrame("an answer to another request than the first")
         job = self._jobs.popleft()
         if self._jobs:
             self._begin_head()
-        self.leaving = Status(status) is Status.REPLACE
-        self._owner.answered(self, job, Status(status), answer)
+        self.leaving = how is Status.REPLACE
+        self._owner.answered(self, job, how, said)
 
     def _begin_head(self) -> None:
         """The first request is at work now. One timer serves many: it is moved only to come earlier."""

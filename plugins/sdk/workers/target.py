@@ -33,8 +33,10 @@ def spell(error: Exception) -> tuple[str, str, str]:
     return "", type(error).__name__, ""
 
 
-def read(kind: str, message: str, reason: str) -> Exception:
-    """The exception that :func:`spell` spelt."""
+def read(kind: object, message: object, reason: object) -> Exception:
+    """The exception that :func:`spell` spelt. Raises :class:`TypeError` for what it cannot have spelt."""
+    if not (isinstance(kind, str) and isinstance(message, str) and isinstance(reason, str)):
+        raise TypeError("an exception is spelt in three strings")
     if not kind:
         return WorkerFault(message)
     known = getattr(errors, kind, None)
