@@ -48,6 +48,8 @@ from plugins.xks.options import XksOptions
 _LABEL: Final = b"keystead/xks/v1\x00"
 _NOBODY: Final = "keystead.internal"
 """The principal of what no request caused."""
+_WORDS: Final = 100
+"""Characters that are kept of a name that the proxy gives to something."""
 _USAGES: Final = frozenset({"ENCRYPT", "DECRYPT"})
 
 
@@ -102,13 +104,13 @@ class XksKeyStore(KeyStorePlugin):
         client = self._proxy
         status = await client.get_health_status(self._metadata("KmsHealthCheck", probe=True))
         level = _level(status)
-        bad = [f"{member.id} is {member.health_status}" for member in status.ekm_fleet_details if _ails(member)]
+        bad = [f"{_words(member.id)} is {member.health_status}" for member in status.ekm_fleet_details if _ails(member)]
         told = ", ".join(bad) or f"{len(status.ekm_fleet_details)} active"
         return Health(
             healthy=level is not HealthLevel.UNAVAILABLE,
-            detail=f"{status.xks_proxy_model}: {told}",
+            detail=f"{_words(status.xks_proxy_model)}: {told}",
             members=tuple(
-                Member(member.id, not _ails(member), f"it is {member.health_status}" if _ails(member) else "")
+                Member(_words(member.id), not _ails(member), f"it is {member.health_status}" if _ails(member) else "")
                 for member in status.ekm_fleet_details
             ),
             level=level,
@@ -243,6 +245,11 @@ class XksKeyStore(KeyStorePlugin):
             aws_source_vpc=info.source_vpc,
             aws_source_vpce=info.source_vpce,
         )
+
+
+def _words(text: str) -> str:
+    """What a proxy calls something, for people: short and printable, whatever it says."""
+    return "".join(character if character.isprintable() else "?" for character in text[:_WORDS])
 
 
 def _ails(member: wire.FleetMember) -> bool:

@@ -316,6 +316,20 @@ async def test_get_health_status_tells_which_key_manager_is_not_well_while_anoth
     assert f"hsm-2 is {status}" in health.detail
 
 
+async def test_what_a_proxy_calls_its_managers_is_told_short_and_printable(store: Store) -> None:
+    plugin = await store.open()
+    member = {"id": "\x1b[2J" + "i" * 20_000, "model": "m", "healthStatus": "DEGRADED"}
+    store.proxy.script["health"] = lambda answer: {
+        **answer,
+        "xksProxyModel": "\u202e\n" + "m" * 20_000,
+        "ekmFleetDetails": [member],
+    }
+    health = await plugin.probe()
+    told = (health.detail, *(text for each in health.members for text in (each.name, each.detail)))
+    assert all(text.isprintable() and len(text) < 300 for text in told)
+    assert health.members[0].name.startswith("?[2Jiii")
+
+
 async def test_get_health_status_without_a_manager_that_serves_opens_no_store(store: Store) -> None:
     plugin = await store.open()
     store.proxy.script["health"] = lambda answer: {

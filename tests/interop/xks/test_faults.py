@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.harness import Refused, Server, eventually, refusal
+from tests.harness import Refused, Server, eventually, in_time, refusal
 from tests.interop.test_custom_key_stores import described, until
 from tests.interop.xks.test_custom_key_stores import External, of_scripted
 from tests.resolver import Names
@@ -329,6 +329,8 @@ def test_the_breaker_opens_within_5_failures_costs_nobody_else_and_closes_after_
     assert asked <= 5 + looks + 1, "after 5 failures the proxy is asked once a second at most"
 
     front.proxy.script.clear()
+    recovered = time.monotonic()
     eventually(front.works, "it closes after recovery", seconds=30)
+    assert in_time(recovered, 5)
     for _ in range(10):
         front.encrypt()
