@@ -262,6 +262,16 @@ ACTIONS: Final = (
         marks=True,
         server=("disconnect",),
     ),
+    Action(
+        "probe",
+        "t",
+        "probe…",
+        "Try what it promises, with keys that are made for it and destroyed afterwards. It asks first.",
+        Group.STORE,
+        cli=("keystead probe NAME",),
+        writes=True,
+        server=("probe",),
+    ),
     Action("store-keys", "enter", "its keys", "The keys that live in it.", Group.STORE, cli=("keystead get keys",)),
     # ---- plans
     Action("choose", "o", "look for files", "Look for a spec file or a directory of them.", Group.PLAN),

@@ -19,21 +19,24 @@ from textual.screen import Screen
 
 from controlplane.client import Client
 from controlplane.clock import Clock
-from controlplane.errors import InvalidInput
-from controlplane.report import printable
+from controlplane.errors import InvalidInput, KeysteadError
+from controlplane.report import Line, printable, probe_lines
 from controlplane.schema.browse import KeyRows, ObjectRows
 from controlplane.schema.keys import Origin
 from controlplane.schema.meta import Kind
+from controlplane.schema.probes import ProbeReport
 from tui.actions import SECTIONS
 from tui.completion import Completion
 from tui.feed.feed import Feed
 from tui.feed.messages import Link, Outcome, Standing
+from tui.feed.orders import ProbeStore
 from tui.feed.questions import Glance
 from tui.jump import KINDS, Jump, parse_jump, places
 from tui.palette import Commands
 from tui.screens.audit import AuditScreen
 from tui.screens.base import Framed
 from tui.screens.deletions import DeletionsScreen
+from tui.screens.dialogs import TextDialog
 from tui.screens.help import HelpScreen
 from tui.screens.importing import Draft, ImportScreen
 from tui.screens.imports import ImportsScreen
@@ -95,6 +98,8 @@ class KeysteadApp(App[None]):
         self.feed = Feed(self, connect, clock or Clock())
         self._earlier: list[Place] = []
         self._later: list[Place] = []
+        self.probing: set[str] = set()
+        """Key stores whose probe was asked for and has not ended."""
         self._drafts: dict[str, Draft] = {}
         self._known: dict[tuple[str, str], None] = {}
         """Objects that were on a screen, newest first: the word for their section, and their name."""
@@ -167,6 +172,26 @@ class KeysteadApp(App[None]):
         self._remember()
         draft = self._drafts.setdefault(name, Draft(f"{name}.import"))
         self.push_screen(ImportScreen(name, draft))
+
+    def probe(self, name: str, external_key: str | None) -> None:
+        """Have a key store probed. Its report comes wherever the person is by then."""
+        self.probing.add(name)
+        self.say(f"Key store {name} is being probed…")
+        self.feed.order(self, ProbeStore(name, external_key))
+
+    def on_outcome(self, message: Outcome) -> None:
+        """Of an order that belongs to no screen: a probe."""
+        match message:
+            case Outcome(order=ProbeStore(name=name), value=ProbeReport() as report):
+                self.probing.discard(name)
+                *steps, sums = probe_lines(report)
+                if isinstance(self.screen, Framed):
+                    self.push_screen(TextDialog(f"Probe of key store {name}", [sums, Line(""), *steps]))
+                else:  # something is being asked or typed
+                    self.say(sums.text, bad=not report.passed)
+            case Outcome(order=ProbeStore(name=name), error=KeysteadError() as error):
+                self.probing.discard(name)
+                self.say(f"Key store {name} was not probed: {error.message}", bad=True)
 
     def forget_import(self, name: str) -> None:
         """The import is complete: the next one of this key begins anew."""

@@ -30,6 +30,7 @@ from controlplane.api.reconciliation.imports import ImportsController
 from controlplane.api.reconciliation.management import ManagementController
 from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
+from controlplane.api.reconciliation.probes import ProbesController
 from controlplane.api.reconciliation.stream import StreamController
 from controlplane.api.reconciliation.upkeep import UpkeepController
 from controlplane.api.reconciliation.xksproxies import XksProxiesController
@@ -142,6 +143,7 @@ def rest_app(services: Services) -> Litestar:
             ActionsController,
             CredentialsController,
             XksProxiesController,
+            ProbesController,
             ImportsController,
             UpkeepController,
             AuditController,

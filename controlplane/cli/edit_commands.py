@@ -1,4 +1,4 @@
-"""Commands that change a field of one object: names, options and help. What they do is in ``edits``."""
+"""Commands on one object, a field of it or its key store: names, options and help. What they do is in ``edits``."""
 
 from __future__ import annotations
 
@@ -51,3 +51,17 @@ def disconnect(name: str, yes: bool, url: str | None, as_json: bool) -> int:
     from controlplane.cli.output import Output
 
     return edits.disconnect(name, Output(json=as_json), url=url, yes=yes)
+
+
+@click.command()
+@click.argument("name", help="The name of a key store.")
+@click.option(
+    "--external-key", metavar="ID", help="Of a store of external keys: one that may encrypt a message of the probe."
+)
+@client_options
+def probe(name: str, external_key: str | None, url: str | None, as_json: bool) -> int:
+    """Try what a key store promises, with keys made for it and destroyed afterwards. Exit code 1 if it breaks one."""
+    from controlplane.cli import edits
+    from controlplane.cli.output import Output
+
+    return edits.probe(name, Output(json=as_json), url=url, external_key=external_key)

@@ -1,4 +1,4 @@
-"""``set``, ``connect``, ``disconnect``: changes of one field of one object, as the terminal UI makes them.
+"""``set``, ``connect``, ``disconnect``: changes of one field of one object, as the terminal UI makes them; ``probe``.
 
 Called by ``edit_commands`` with parsed arguments; each function answers the exit code and raises
 :class:`KeysteadError` for everything that is wrong. What changed in between is never overwritten.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from controlplane.cli.output import Output, interactive
 from controlplane.errors import InvalidInput
-from controlplane.report import Line, Style
+from controlplane.report import Line, Style, probe_lines
 from controlplane.schema.meta import AnyObject, Key, Kind
 
 if TYPE_CHECKING:
     from controlplane.client import Client
+
+T = TypeVar("T")
 
 
 def set_fields(
@@ -74,6 +76,13 @@ def disconnect(name: str, output: Output, *, url: str | None, yes: bool) -> int:
     return _say(done, line, output)
 
 
+def probe(name: str, output: Output, *, url: str | None, external_key: str | None) -> int:
+    """Have the server try a key store. 0, or 1 if it broke a promise."""
+    report = _ask(url, lambda client: client.probe(name, external_key))
+    output.answer(report, probe_lines(report))
+    return 0 if report.passed else 1
+
+
 def _tag(text: str) -> tuple[str, str]:
     tag, separator, value = text.partition("=")
     if not tag or not separator:
@@ -86,10 +95,10 @@ def _say(done: AnyObject, line: Line, output: Output) -> int:
     return 0
 
 
-def _ask(url: str | None, ask: Callable[[Client], Awaitable[AnyObject]]) -> AnyObject:
+def _ask(url: str | None, ask: Callable[[Client], Awaitable[T]]) -> T:
     from controlplane.client import Client
 
-    async def run() -> AnyObject:
+    async def run() -> T:
         async with Client.from_environment(url) as client:
             return await ask(client)
 

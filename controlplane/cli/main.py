@@ -23,7 +23,7 @@ from controlplane import __version__
 from controlplane.cli import options, upkeep
 from controlplane.cli import server_commands as servers
 from controlplane.cli.audit_commands import audit
-from controlplane.cli.edit_commands import connect, disconnect, set_fields
+from controlplane.cli.edit_commands import connect, disconnect, probe, set_fields
 from controlplane.cli.importing import import_material
 from controlplane.cli.options import client_options
 from controlplane.cli.plugins import plugin
@@ -67,7 +67,7 @@ click.rich_click.COMMAND_GROUPS = {
                 *("import-material", "set", "reconcile", "pause", "resume", "resolve"),
             ],
         },
-        {"name": "Key stores", "commands": ["connect", "disconnect"]},
+        {"name": "Key stores", "commands": ["connect", "disconnect", "probe"]},
         {"name": "Credentials", "commands": ["access-key", "token"]},
         {"name": "Audit journal", "commands": ["audit"]},
         {"name": "Key store plugins", "commands": ["plugin", "xks"]},
@@ -467,7 +467,9 @@ keystead.add_command(audit)
 keystead.add_command(xks)
 keystead.add_command(plugin)
 keystead.add_command(tui)
-for _command in (drift, adopt, forget, pause, resume, reconcile, protect, resolve, set_fields, connect, disconnect):
+for _command in (drift, adopt, forget, pause, resume, reconcile, protect, resolve):
+    keystead.add_command(_command)
+for _command in (set_fields, connect, disconnect, probe):
     keystead.add_command(_command)
 for _command in (servers.dev, servers.init, servers.serve, servers.migrate_root_key):
     keystead.add_command(_command)

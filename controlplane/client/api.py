@@ -39,6 +39,7 @@ from controlplane.schema.imports import (
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, Kind
 from controlplane.schema.plans import Applied, ExportPage, ObjectPage, Plan, Progress, ServerInfo, SpecSets
+from controlplane.schema.probes import ProbeReport
 from controlplane.schema.xksproxies import XksConfiguration
 
 COLLECTIONS: Final[Mapping[Kind, str]] = {
@@ -326,6 +327,11 @@ class Client(Connection):
 
     async def _plain_name(self, name: str) -> str:
         return (await self.get(Kind.KEY, name)).metadata.name if is_reference(name) else name
+
+    async def probe(self, key_store: str, external_key: str | None = None) -> ProbeReport:
+        """Try a key store with material of the probe's own; ``external_key`` may be used in a store of such keys."""
+        body = msgspec.json.encode({} if external_key is None else {"externalKey": external_key})
+        return await self._ask("POST", f"/v1/keystores/{segment(key_store)}/probe", ProbeReport, body)
 
     # ---- XKS proxies -----------------------------------------------------------------------------------------------
 

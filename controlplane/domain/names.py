@@ -13,6 +13,8 @@ import msgspec
 from controlplane.errors import InvalidArn
 
 MATERIAL_NAME_PREFIX = "keystead:"
+SYSTEM_NAME_PREFIX = "keystead:system:"
+"""Of material that the server has for itself: no key names it, and it is no leftover."""
 
 _ARN = re.compile(r"arn:aws:kms:([a-z0-9-]*):([0-9]{0,12}):(key|alias)/(.+)")
 _KEY_ID = re.compile(r"mrk-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

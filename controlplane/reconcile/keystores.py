@@ -26,6 +26,7 @@ from controlplane.schema.keystores import ConnectionProblem, ConnectionState
 from controlplane.schema.meta import KeyStore, Kind
 from controlplane.store import events, keystores, objects
 from controlplane.store.database import Database, Tx
+from controlplane.usage.probing import Probes
 from controlplane.usage.testkeys import TestKeys
 from plugins.sdk import Capabilities, Health, HealthLevel
 
@@ -52,6 +53,7 @@ class KeyStoreReconciler:
         self._options_of = options_of
         self._refused: dict[str, _Refused] = {}
         self._test_keys = TestKeys(database, calls)
+        self._probes = Probes(database, calls, clock)
 
     async def reconcile(self, uid: str) -> Verdict | None:
         """One pass. None if there is no such key store (any more)."""
@@ -147,6 +149,7 @@ class KeyStoreReconciler:
         try:
             async with asyncio.timeout(CLEAR_SECONDS):
                 await self._test_keys.remove(name, store.metadata.uid)
+                await self._probes.clear(name, store.metadata.uid)
         except (KeysteadError, TimeoutError) as error:
             log.warning("the test material of a key store was left behind", store=name, error=type(error).__name__)
 

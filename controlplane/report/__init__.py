@@ -30,6 +30,7 @@ from controlplane.report.plans import (
     progress_line,
     synced_line,
 )
+from controlplane.report.probes import probe_lines
 
 __all__ = [
     "LARGE_PLAN",
@@ -46,6 +47,7 @@ __all__ = [
     "plan_footer",
     "plan_lines",
     "printable",
+    "probe_lines",
     "problem_line",
     "progress_line",
     "shown_condition",

@@ -49,6 +49,7 @@ from controlplane.schema.keys import (
 from controlplane.schema.keystores import ConnectionState, LatencyStatus
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal
 from controlplane.schema.plans import Action, Applied, FieldPlan, ObjectPage, PlanReason, Progress, ServerInfo
+from controlplane.schema.probes import ProbeCheck, ProbeOutcome, ProbeReport, ProbeStep
 from plugins.sdk import HealthLevel
 from tests.controlplane.fakeapi import Answer, FakeApi, answer, problem
 from tests.controlplane.fakeapi import serving as serving_fake
@@ -179,6 +180,23 @@ IMPORTS = {
         past=(),
     ),
 }
+PROBED = ProbeReport(
+    key_store="hsm-a",
+    at=NOW,
+    passed=False,
+    steps=(
+        ProbeStep(ProbeCheck.HEALTH, ProbeOutcome.PASSED, "3 of 3 members", milliseconds=4),
+        ProbeStep(ProbeCheck.RANDOM, ProbeOutcome.PASSED, milliseconds=2),
+        *(
+            ProbeStep(each, ProbeOutcome.PASSED, key_spec=KeySpec.SYMMETRIC_DEFAULT, milliseconds=12)
+            for each in (ProbeCheck.ABSENT, ProbeCheck.CREATE, ProbeCheck.USE)
+        ),
+        ProbeStep(
+            ProbeCheck.REFUSE, ProbeOutcome.FAILED, "what was changed is taken for right", KeySpec.SYMMETRIC_DEFAULT
+        ),
+        ProbeStep(ProbeCheck.DESTROY, ProbeOutcome.PASSED, key_spec=KeySpec.SYMMETRIC_DEFAULT, milliseconds=8),
+    ),
+)
 PLAN = plan(
     create("payments-eu"),
     change(
@@ -327,6 +345,7 @@ class Canned:
         answers["GET", "/v1/audit/verification"] = answer(whole)
         answers["POST", "/v1/plans"] = answer(PLAN)
         answers["POST", "/v1/plans/8c21/apply"] = answer(Applied(plan_id="8c21", spec_set="quickstart", objects=()))
+        answers["POST", "/v1/keystores/hsm-a/probe"] = answer(PROBED)
         progress = Progress(spec_set="quickstart", total=6, pending=0, problems=())
         answers["GET", "/v1/spec-sets/quickstart/progress"] = answer(progress)
         kinds = ((Kind.KEY, (*self.keys, *IMPORTED)), (Kind.KEY_STORE, self.stores), (Kind.PRINCIPAL, self.principals))

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.harness import Server, document
+from tests.harness import Server, document, eventually
 from tests.tui.driving import person_at
 
 WIDE = (160, 40)
@@ -104,3 +104,24 @@ async def test_principals_are_paused_and_looked_at(shared_server: Server) -> Non
         await person.sees("p resume")
         await person.press("p", "r")
         await person.hears(f"Principal {name} is being looked at.")
+
+
+async def test_a_key_store_is_probed_and_its_report_shown(shared_server: Server, team: str) -> None:
+    store = f"{team}-a"
+    eventually(
+        lambda: shared_server.ok("GET", f"/v1/keystores/{store}")["status"].get("connection") == "CONNECTED",
+        f"{store} is connected",
+    )
+    async with person_at(shared_server.url, size=WIDE) as person:
+        await person.press("3", "slash")
+        await person.type(store)
+        await person.press("enter")
+        await person.sees(f"› {store}", "● Connected", "t probe")
+        await person.press("t")
+        await person.sees(f"Probe key store {store}", "destroyed at once")
+        await person.press("enter")  # the focus is on Cancel
+        await person.sees_not("destroyed at once")
+        await person.press("t", "tab", "enter")
+        await person.sees(f"Key store {store} keeps what was tried", "✓ what was changed is refused")
+    asked = shared_server.ok("GET", "/v1/audit?operation=ProbeKeyStore&limit=1000")["items"]
+    assert any(each["record"]["resource"] == f"KeyStore/{store}" for each in asked)

@@ -42,6 +42,8 @@ SCREENS: dict[str, tuple[tuple[str, ...], str]] = {
     "store": (("3", "d", "end"), "certificate ! 12 days"),
     "key-yaml": (("2", "down", "down", "y"), "metadata:"),
     "key-events": (("5", "down", "l"), "DeletionScheduled"),
+    "probe": (("3", "t"), "No key of anybody is used"),
+    "probe-report": (("3", "t", "tab", "enter"), "1 failed, 6 passed"),
     "help": (("5", "question_mark"), "The usual things"),
     "schedule": (("2", "down", "down", "ctrl+d"), "Schedule deletion"),
     "description": (("2", "down", "down", "e"), "Description of key"),

@@ -134,5 +134,15 @@ def test_a_key_store_is_disconnected_only_if_somebody_says_so_and_connected_agai
     assert spec(shared_server, store, "keystores").get("connected", True) is True
     assert run("disconnect", store, "--yes").code == 0
     assert spec(shared_server, store, "keystores")["connected"] is False
+    assert run("probe", store).code == 1, "it is not connected"
     assert run("connect", store).code == 0
     assert spec(shared_server, store, "keystores").get("connected", True) is True
+
+
+def test_a_probe_tells_what_it_tried_and_its_exit_code_says_whether_all_held(run: Run) -> None:
+    ran = run("probe", "standard")
+    assert (ran.code, "Key store standard keeps what was tried: 17 passed." in ran.out) == (0, True), ran
+    told = json.loads(run("probe", "standard", "--json").out)
+    assert (told["keyStore"], told["passed"]) == ("standard", True)
+    ran = run("probe", "standard", "--external-key", "a")
+    assert (ran.code, "has no external keys" in ran.err) == (1, True), ran

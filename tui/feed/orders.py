@@ -104,11 +104,18 @@ class Upload(_Order, frozen=True):
     description: str = ""
 
 
+class ProbeStore(_Order, frozen=True):
+    """Try a key store. Comes to a :class:`~controlplane.schema.probes.ProbeReport`."""
+
+    name: str
+    external_key: str | None = None
+
+
 class VerifyAudit(_Order, frozen=True):
     """Have the server check its audit journal. Comes to a :class:`~controlplane.audit.records.VerifyResult`."""
 
 
-Order = Act | Edit | MakePlan | ApplyPlan | FindImport | GetParameters | Upload | VerifyAudit
+Order = Act | Edit | MakePlan | ApplyPlan | FindImport | GetParameters | Upload | ProbeStore | VerifyAudit
 
 
 class ImportFiles(msgspec.Struct, frozen=True):
@@ -141,6 +148,8 @@ async def carry_out(client: Client, order: Order) -> AsyncIterator[tuple[Any, bo
             yield await _parameters(client, order), True
         case Upload():
             yield await _upload(client, order), True
+        case ProbeStore():
+            yield await client.probe(order.name, order.external_key), True
         case VerifyAudit():
             yield await client.verify_audit(), True
 

@@ -113,6 +113,37 @@ class ScheduleDialog(Dialog[int]):
             self.dismiss(int(self.query_one("#days", Input).value))
 
 
+class ProbeDialog(Dialog[str]):
+    """Try a key store. Answers the external key that may be used, or an empty text."""
+
+    AUTO_FOCUS = "#cancel"
+
+    def __init__(self, name: str, *, external: bool) -> None:
+        super().__init__()
+        self._name, self._external = name, external
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label(f"Probe key store {self._name}", classes="dialog-title", markup=False)
+            if self._external:
+                yield Label("A message of the probe is encrypted and decrypted with an external key that you name.")
+                yield Label("External key; without one only its health is looked at:", classes="field")
+                yield Input(id="key", placeholder="its id", max_length=128)
+            else:
+                yield Label("A few keys are made in it, used, and destroyed at once.")
+            yield Label("No key of anybody is used or changed.", classes="say--good")
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel", variant="primary")
+                yield Button("Probe", id="yes")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.query_one("#yes", Button).focus()
+
+    def confirmed(self) -> None:
+        self.dismiss(self.query_one("#key", Input).value.strip() if self._external else "")
+
+
 class DescriptionDialog(Dialog[str]):
     """Edit a description."""
 
@@ -188,4 +219,13 @@ class TextDialog(Dialog[None]):
             yield Label("arrows scroll, esc leaves", classes="say--muted")
 
 
-__all__ = ["ConfirmDialog", "DescriptionDialog", "Dialog", "ScheduleDialog", "Style", "TagsDialog", "TextDialog"]
+__all__ = [
+    "ConfirmDialog",
+    "DescriptionDialog",
+    "Dialog",
+    "ProbeDialog",
+    "ScheduleDialog",
+    "Style",
+    "TagsDialog",
+    "TextDialog",
+]

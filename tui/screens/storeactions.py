@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from controlplane.report import Line, Style
@@ -12,9 +12,11 @@ from tui.actions import Action
 from tui.feed.orders import Edit
 from tui.screens.acting import Acting, subject_of
 from tui.screens.base import HIDDEN, YES, Verdict
-from tui.screens.dialogs import ConfirmDialog
+from tui.screens.dialogs import ConfirmDialog, ProbeDialog
 
-STORE: Final = ("connect", "disconnect")
+XKS: Final = "xks"
+"""The type of key store that has external keys."""
+STORE: Final = ("connect", "disconnect", "probe")
 
 
 class StoreActions(Acting):
@@ -35,7 +37,7 @@ class StoreActions(Acting):
         if not stores:
             return HIDDEN
         first = stores[0]
-        found = _fits(action, first)
+        found = _fits(action, first, self.host.probing)
         return self.servers_word(action, subject_of(first)) if found.allowed else found
 
     def do_connect(self) -> None:
@@ -77,8 +79,24 @@ class StoreActions(Acting):
         title = f"Disconnect key store {names[0]}" if one else f"Disconnect {len(names)} key stores"
         self.host.push_screen(ConfirmDialog(title, lines, "Disconnect"), decided)
 
+    def do_probe(self) -> None:
+        """Ask, and have the server try the one under the cursor."""
+        store = self.stores()[0]
+        name = store.metadata.name
 
-def _fits(action: Action, store: KeyStore) -> Verdict:
+        def decided(external_key: str | None) -> None:
+            if external_key is not None:
+                self.host.probe(name, external_key or None)
+
+        self.host.push_screen(ProbeDialog(name, external=store.spec.type == XKS), decided)
+
+
+def _fits(action: Action, store: KeyStore, probing: Collection[str]) -> Verdict:
+    if action.id == "probe":
+        if store.metadata.name in probing:
+            return Verdict(False, "it is being probed; the report comes by itself")
+        connected = store.status.connection is ConnectionState.CONNECTED
+        return YES if connected else Verdict(False, "it is not connected; c connects it")
     if store.metadata.name == STANDARD:
         return Verdict(False, "the key store standard belongs to the server and is always connected")
     if action.id == "connect":

@@ -10,7 +10,7 @@ from litestar.params import Parameter
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.documented import REFUSALS
 from controlplane.api.services import Services
-from controlplane.domain.names import MATERIAL_NAME_PREFIX
+from controlplane.domain.names import MATERIAL_NAME_PREFIX, SYSTEM_NAME_PREFIX
 from controlplane.errors import KeysteadError
 from controlplane.planning.drift import compare
 from controlplane.schema.drift import DriftReason, DriftReport, ObjectDrift
@@ -71,6 +71,8 @@ async def _strangers(services: Services) -> tuple[list[ObjectDrift], list[str]]:
             continue
         known = await services.database.snapshot(lambda tx, names=names: _known(tx, names))  # type: ignore[misc]
         for name in sorted(set(names) - known):
+            if name.startswith(SYSTEM_NAME_PREFIX):
+                continue
             ours = name.startswith(MATERIAL_NAME_PREFIX)
             what = (
                 "left over from a key that is gone"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from controlplane.access.caller import Caller
 from controlplane.api.reconciliation.actions import OPERATIONS
+from controlplane.api.reconciliation.probes import PROBE
 from controlplane.api.services import Services
 from controlplane.errors import KeysteadError
 from controlplane.schema.browse import Verdict
@@ -36,6 +37,9 @@ def of_key(services: Services, caller: Caller, at: KeyRecord) -> Iterator[Verdic
 
 def of_object(services: Services, caller: Caller, item: AnyObject) -> Iterator[Verdict]:
     """Of a key store, a principal or an XKS proxy."""
+    if isinstance(item, KeyStore):
+        probing = perform.Request(caller, "ProbeKeyStore", action=PROBE)
+        yield verdict("probe", services.usage.would_refuse(probing, None, f"{item.kind}/{item.metadata.name}"))
     if not isinstance(item, KeyStore):
         yield from _changing(services, caller, item, ("reconcile",))
         if hasattr(item.spec, "management"):

@@ -69,6 +69,7 @@ ROUTES = [
     ("GET", "/v1/drift"),
     ("POST", "/v1/keys/a/manage/pause"),
     ("POST", "/v1/keystores/a/material"),
+    ("POST", "/v1/keystores/a/probe"),
     ("GET", "/v1/changes"),
     ("GET", "/v1/keys"),
     ("GET", "/v1/keystores"),
@@ -147,7 +148,7 @@ def test_a_principal_gets_what_its_policies_allow_and_no_more(staff: Staffed) ->
         "planner": {"read", "plan"},
         "operator": {"disable", "delete"},
         "nobody": set(),
-        "denied": {"plan", "put", "apply", "enable", "disable", "delete"},
+        "denied": {"plan", "put", "apply", "enable", "disable", "delete", "probe", "look"},
     }
     for who, allowed in may.items():
         requests = {
@@ -158,6 +159,8 @@ def test_a_principal_gets_what_its_policies_allow_and_no_more(staff: Staffed) ->
             "enable": ("POST", "/v1/keys/k/actions/enable", {}),
             "disable": ("POST", "/v1/keys/k/actions/disable", {}),
             "delete": ("DELETE", "/v1/keys/k", None),
+            "probe": ("POST", "/v1/keystores/standard/probe", {}),
+            "look": ("POST", "/v1/keystores/standard/actions/reconcile", {}),
         }
         for what, (method, path, body) in requests.items():
             answer = staffed.rest(method, path, body, token=tokens[who])
@@ -920,6 +923,7 @@ def test_the_openapi_document_names_every_route_once(shared_server: Server) -> N
         "GetXksConfiguration": "GET /v1/{plural}/{name}/configuration",
         "Manage": "POST /v1/{plural}/{name}/manage/{verb}",
         "AdoptMaterial": "POST /v1/{plural}/{name}/material",
+        "ProbeKeyStore": "POST /v1/{plural}/{name}/probe",
         "GetServer": "GET /v1/server",
         "ListEvents": "GET /v1/events",
         "IssueImportParameters": "POST /v1/{plural}/{name}/import/parameters",
@@ -998,6 +1002,7 @@ def test_the_openapi_document_says_which_bodies_are_taken(shared_server: Server)
         "ImportMaterial",
         "Manage",
         "AdoptMaterial",
+        "ProbeKeyStore",
     }
     assert bodies["MakePlan"]["required"] == ["specSet", "documents"]
     assert bodies["PutObject"]["required"] == ["apiVersion", "kind", "metadata", "spec"]
