@@ -1,9 +1,9 @@
 """A real server for tests: a process of its own on a free port of 127.0.0.1, with its own data directory.
 
 Used by ``tests/interop``, ``tests/controlplane/api`` and ``tests/crash``; their ``conftest`` imports the fixtures from
-here. Guarantees: nothing is left behind (the process group is killed at the end, and kills itself if the test process
-dies); the server's log is captured and shown with a failure; waiting is for a condition with a deadline, never for a
-time.
+here. It is forked from a process that has everything imported (``warm``). Guarantees: nothing is left behind (the
+process group is killed at the end, and kills itself if the test process dies); the server's log is captured and shown
+with a failure; waiting is for a condition with a deadline, never for a time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +28,8 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+
+from tests import warm
 
 T = TypeVar("T")
 IDLE_SECONDS = 0.1
@@ -71,6 +71,7 @@ if "custom_key_stores" in changes:
     changes["custom_key_stores"] = msgspec.convert(changes["custom_key_stores"], CustomKeyStores)
 if "xks_connections" in changes:
     changes["xks_connections"] = msgspec.convert(changes["xks_connections"], dict[str, XksConnection])
+server.GRACE_SECONDS = changes.pop("grace_seconds", server.GRACE_SECONDS)
 patience = changes.pop("xks_patience", 16)
 client.DNS_SECONDS = changes.pop("xks_dns_seconds", client.DNS_SECONDS)
 XksOptions.budget = property(lambda options: patience * options.timeout_milliseconds / 1000)
@@ -86,8 +87,9 @@ except KeysteadError as error:
 """
 """``keystead dev`` with settings that a test can change, among them a log at its most talkative.
 
-``xks_patience``: times so much it waits longer for external key stores than KMS does, because a machine that runs many
-tests at once is slow. 1 where a test is about the time itself. ``xks_dns_seconds``: how long it believes an address.
+``grace_seconds``: how long it waits for requests under way when it stops. ``xks_patience``: times so much it waits
+longer for external key stores than KMS does, because a machine that runs many tests at once is slow. 1 where a test is
+about the time itself. ``xks_dns_seconds``: how long it believes an address.
 """
 
 
@@ -157,7 +159,7 @@ class Server:
         self.output_path = directory.with_name(directory.name + ".out")
         self.settings = {"regions": [REGION, OTHER_REGION], "log_level": "debug", **settings}
         self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: warm.Forked | None = None
         self._clients: list[BaseClient] = []
 
     @property
@@ -166,7 +168,7 @@ class Server:
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
-    def spawn(self) -> subprocess.Popen[bytes]:
+    def spawn(self) -> warm.Forked:
         """Start the process and wait for nothing."""
         assert self.process is None, "it runs already"
         environment = {
@@ -182,15 +184,8 @@ class Server:
             "PYTHONPATH": str(ROOT),
         }
         with self.log_path.open("ab") as log, self.output_path.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(self.directory), json.dumps(self.settings)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=log,
-                env=environment,
-                cwd=ROOT,
-                start_new_session=True,
-            )
+            told = (str(self.directory), json.dumps(self.settings))
+            self.process = warm.start(_PROGRAM, told, environment, stdout=output.fileno(), stderr=log.fileno())
         return self.process
 
     def start(self) -> Server:
@@ -223,7 +218,7 @@ class Server:
         self._forget()
         assert code == 0, f"exit {code} after SIGTERM:\n{self.log()[-4000:]}"
 
-    def terminate(self) -> subprocess.Popen[bytes]:
+    def terminate(self) -> warm.Forked:
         """SIGTERM, and do not wait."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -255,7 +250,6 @@ class Server:
     def _forget(self) -> None:
         """The process is gone: close our end of its pipe."""
         assert self.process is not None
-        assert self.process.stdin is not None
         self.process.stdin.close()
         self.process = None
 

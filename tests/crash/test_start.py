@@ -108,7 +108,7 @@ def test_what_was_answered_under_load_is_there_afterwards(new_server: Make, how:
 def test_a_create_key_that_a_stop_cuts_off_is_audited_and_answered_as_aws_would(
     new_server: Make, tmp_path: Path
 ) -> None:
-    server = new_server().start()
+    server = new_server(grace_seconds=1).start()
     hang = {"device": str(tmp_path / "device.json"), "faults": [{"call": "create", "effect": "hang"}]}
     store = server.ok("PUT", "/v1/keystores/d", document("KeyStore", "d", type="memory", memory=hang))
     eventually(

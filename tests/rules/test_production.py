@@ -21,6 +21,7 @@ import yaml
 from controlplane.cli.main import keystead
 from controlplane.settings import load_settings
 from controlplane.specfiles import load_or_raise
+from tests import warm
 from tests.harness import ROOT, Server, new_server
 
 __all__ = ["new_server"]
@@ -88,9 +89,7 @@ def test_the_sets_are_planned_in_order_and_each_pipeline_applies_its_own_and_no_
     assert server.rest("GET", "/v1/keys", token=token).status == 403
     made = tmp_path / "backups"
     made.mkdir()
-    keystead_ = tmp_path / "keystead"
-    keystead_.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m controlplane "$@"\n')
-    keystead_.chmod(0o755)
+    keystead_ = warm.command(tmp_path)
     path = f"{tmp_path}:{os.environ['PATH']}"
     for _ in range(3):
         done = command(

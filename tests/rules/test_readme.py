@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.harness import ROOT, eventually
 
 SNIPPET = re.compile(
@@ -33,17 +34,14 @@ def test_the_tour_of_a_readme_works_as_it_is_written(readme: str, tmp_path: Path
     """The marked snippets, one after the other against one ``keystead dev``; only the port differs."""
     commands = tmp_path / "bin"
     commands.mkdir()
-    command = commands / "keystead"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m controlplane "$@"\n')
-    command.chmod(0o755)
+    warm.command(commands)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KEYSTEAD_"))}
     environment |= {"PATH": f"{commands}:{environment['PATH']}", "PYTHONPATH": str(ROOT)}
     printed = tmp_path / "printed"
     with printed.open("w") as out:
-        server = subprocess.Popen(
-            [command, "dev", "--port", "0", "--data-dir", tmp_path / "keystead-data"], stdout=out, env=environment
-        )
+        dev = (sys.executable, "-m", "controlplane", "dev", "--port", "0", "--data-dir", tmp_path / "keystead-data")
+        server = subprocess.Popen(dev, stdout=out, env=environment)
     try:
         eventually(lambda: "export AWS_SECRET_ACCESS_KEY" in printed.read_text(), "keystead dev is ready")
         found = re.search(r"KEYSTEAD_URL=http://(\S+)", printed.read_text())
