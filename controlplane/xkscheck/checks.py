@@ -105,11 +105,12 @@ async def nothing_older(at: Target) -> None:
             warnings.simplefilter("ignore")  # asking for an old version is the point
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1
-        try:
-            with at.dial() as plain, context.wrap_socket(plain, server_hostname=at.host):
-                return True
-        except OSError:
-            return False
+        with at.dial() as plain:  # a proxy that is not there has refused nothing
+            try:
+                with context.wrap_socket(plain, server_hostname=at.host):
+                    return True
+            except OSError:
+                return False
 
     if await asyncio.to_thread(handshake):
         raise Broken("TLS 1.1 was accepted")

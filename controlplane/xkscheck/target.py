@@ -81,12 +81,17 @@ class Target:
         clock: Clock | None = None,
     ) -> None:
         """``address`` is dialled instead of the URL's host. Raises :class:`InvalidInput` for what cannot be used."""
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.query or not parts.path.endswith(SUFFIX):
-            raise InvalidInput(f"{url} is not the URL of an XKS proxy; write https://HOST[:PORT][/PREFIX]{SUFFIX}")
+        wrong = InvalidInput(f"{url} is not the URL of an XKS proxy; write https://HOST[:PORT][/PREFIX]{SUFFIX}")
+        try:
+            parts = urlsplit(url)
+            port = 443 if parts.port is None else parts.port
+        except ValueError:  # a port that is none, half an IPv6 address
+            raise wrong from None
+        if parts.scheme != "https" or not parts.hostname or not port or parts.query or not parts.path.endswith(SUFFIX):
+            raise wrong
         self.url = url
         self.host = parts.hostname
-        self.port = parts.port or 443
+        self.port = port
         self.path = parts.path
         self.key = key
         self.region = region

@@ -238,6 +238,8 @@ def test_check_counts_answers_that_come_too_late(theirs: tuple[ScriptedProxy, Ca
             "give --config FILE, or --access-key-id and a secret",
         ),
         (("https://a/kms/xks/v1", "--access-key-id", "A"), {}, "give the secret with --secret-file"),
+        (("https://a:99999/kms/xks/v1", "--access-key-id", "A"), {"KEYSTEAD_XKS_SECRET": "s"}, "is not the URL of an"),
+        (("https://[::1/kms/xks/v1", "--access-key-id", "A"), {"KEYSTEAD_XKS_SECRET": "s"}, "is not the URL of an XKS"),
         (("https://a/kms/xks/v1", "--config", "/none"), {}, "cannot be read"),
         (("https://a/kms/xks/v1", "--config", __file__), {}, "is not what `keystead xks config` prints"),
     ],
@@ -259,3 +261,4 @@ def test_check_of_nothing_at_all_is_a_report_of_failures(tmp_path: Path) -> None
     code, report = check(url, "--access-key-id", THEIR_ID, "--authority", authority, KEYSTEAD_XKS_SECRET=THEIR_SECRET)
     assert code == 1
     assert any("no answer" in each.get("detail", "") for each in report["checks"])
+    assert {each["verdict"] for each in report["checks"]} == {"failed", "skipped"}, "nobody kept anything"
