@@ -27,6 +27,7 @@ from controlplane.api.reconciliation.documented import COMPONENTS, SECURITY
 from controlplane.api.reconciliation.drift import DriftController
 from controlplane.api.reconciliation.guard import BearerMiddleware
 from controlplane.api.reconciliation.imports import ImportsController
+from controlplane.api.reconciliation.journalled import Journalled
 from controlplane.api.reconciliation.management import ManagementController
 from controlplane.api.reconciliation.objects import ObjectsController
 from controlplane.api.reconciliation.plans import PlansController
@@ -49,7 +50,7 @@ class Doors:
     def __init__(self, services: Services) -> None:
         self._kms = KmsDoor(services)
         self._sts = StsDoor(services)
-        self._rest = rest_app(services)
+        self._rest = Journalled(rest_app(services), services)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/":
@@ -80,6 +81,8 @@ class Doors:
 
     @staticmethod
     async def _serve(door: KmsDoor | StsDoor, scope: Any, receive: Any, send: Any) -> None:
+        client = scope.get("client")
+        source = client[0] if client else "unknown"
         body = b""
         while True:
             message = await receive()
@@ -87,18 +90,17 @@ class Doors:
                 return
             body = body + message["body"] if body else message.get("body", b"")
             if len(body) > MAX_BODY:
-                await _send(send, door.too_large())
+                await _send(send, await door.too_large(scope["headers"], source))
                 return
             if not message.get("more_body"):
                 break
-        client = scope.get("client")
         answer = await door.handle(
             scope["method"],
             scope["raw_path"],
             scope["query_string"],
             scope["headers"],
             body,
-            client[0] if client else "unknown",
+            source,
             secure=scope["scheme"] == "https",
         )
         await _send(send, answer)

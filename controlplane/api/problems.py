@@ -29,6 +29,8 @@ from controlplane import errors
 log = structlog.get_logger("keystead.api")
 
 PROBLEM_JSON: Final = "application/problem+json"
+UNAUDITED: Final = "unaudited"
+"""Under this name in a request's state: the error that it is answered with, if the audit journal does not have it."""
 
 _STATUS: Final[tuple[tuple[type[errors.KeysteadError], int], ...]] = (
     (errors.InvalidSpec, HTTP_422_UNPROCESSABLE_ENTITY),
@@ -66,7 +68,9 @@ class ProblemDetails(msgspec.Struct, rename="camel", omit_defaults=True, kw_only
 
 def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDetails]:
     """Exception handler of the whole API."""
-    request_id = request.scope.get("state", {}).get("request_id") or str(uuid.uuid4())
+    request_id = request.scope.setdefault("state", {}).setdefault("request_id", str(uuid.uuid4()))
+    if not getattr(error, "audited", False):
+        request.scope["state"][UNAUDITED] = error
     headers: dict[str, str] = {"cache-control": "no-store"}
     problems = None
     if isinstance(error, errors.KeysteadError):

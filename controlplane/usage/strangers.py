@@ -1,9 +1,10 @@
-"""Requests that nobody could be found behind: failed authentications in the audit journal.
+"""Requests that are refused before they cost anything: failed authentications, bodies that are not even read, paths of
+nobody, and what is over a quota, in the audit journal.
 
 Who calls it: every door, with the error that it answers. Guarantees: the record holds what the request claims to be
 (an access key id), never a token, a signature or a secret; it is durable before the answer leaves; whoever floods a
-door without credentials cannot fill the disk: above :data:`A_SECOND` the rest is counted, and the next record says how
-many.
+door with what is refused so cheaply cannot fill the disk: above :data:`A_SECOND` the rest is counted, and the next
+record says how many.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Final
 from controlplane.audit.journal import AuditJournal
 from controlplane.audit.records import AuditRecord
 from controlplane.clock import Clock
-from controlplane.errors import Unauthenticated
+from controlplane.errors import KeysteadError, Unauthenticated
 
 A_SECOND: Final = 100
 """Records of one process; a record has less than a kilobyte."""
 UNAUTHENTICATED: Final = "unauthenticated"
 """Principal of these records."""
+MAX_REASON: Final = 200
+"""Characters: a refusal may quote what was sent."""
 
 _CLAIMED: Final = re.compile(rb"Credential=([A-Za-z0-9]{4,128})/")
 _OPERATION: Final = re.compile(r"[A-Za-z0-9:/._-]{1,96}")
@@ -40,15 +43,17 @@ class Strangers:
 
     async def note(
         self,
-        error: Unauthenticated,
+        error: KeysteadError,
         *,
         door: str,
         operation: str,
         request_id: str,
         source: str,
         headers: Iterable[tuple[bytes, bytes]] = (),
+        principal: str = UNAUTHENTICATED,
     ) -> None:
-        """One failed authentication. Raises :class:`controlplane.errors.AuditUnavailable`."""
+        """One refusal; ``principal`` if it is known whose. Raises :class:`controlplane.errors.AuditUnavailable`."""
+        error.audited = True
         second = int(self._ticks())
         if second != self._second:
             self._second, self._written = second, 0
@@ -68,12 +73,12 @@ class Strangers:
             AuditRecord(
                 time=self._clock.now(),
                 request_id=request_id,
-                principal=UNAUTHENTICATED,
+                principal=principal,
                 source=source,
                 operation=named,
                 action=f"kms:{named}" if door == "kms" else f"{door}:{named}" if door == "sts" else f"keystead:{named}",
-                decision="denied",
-                reason=error.kind,
+                decision="denied" if isinstance(error, Unauthenticated) else "failed",
+                reason=error.kind if isinstance(error, Unauthenticated) else error.message[:MAX_REASON],
                 error=error.code,
                 details=details,
             )

@@ -20,7 +20,7 @@ from controlplane.api.kms.errors import AwsException, exception_of
 from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.services import Services
 from controlplane.api.wire import MAX_BODY, Answer, Headers
-from controlplane.errors import KeysteadError, Unauthenticated, UnknownOperation
+from controlplane.errors import InvalidInput, KeysteadError, UnknownOperation
 from controlplane.usage.perform import Request
 
 log = structlog.get_logger("keystead.kms")
@@ -88,7 +88,7 @@ class KmsDoor:
         try:
             if caller is not None:
                 await usage.turned_away(Request(caller, target if target in OPERATIONS else "Unknown"), error)
-            elif isinstance(error, Unauthenticated):
+            elif isinstance(error, KeysteadError):
                 await usage.strangers.note(
                     error, door="kms", operation=target, request_id=request_id, source=source, headers=headers
                 )
@@ -96,10 +96,14 @@ class KmsDoor:
             return unavailable
         return error
 
-    def too_large(self) -> Answer:
+    async def too_large(self, headers: Headers, source: str) -> Answer:
         """The answer to a body over the limit."""
-        message = f"The request body is larger than {MAX_BODY} bytes."
-        return _refusal(AwsException("RequestEntityTooLargeException", message, 413), ids.request_id())
+        request_id = ids.request_id()
+        refused = InvalidInput(f"The request body is larger than {MAX_BODY} bytes.")
+        error = await self._audited(refused, None, headers, request_id, source)
+        if error is not refused:
+            return _refusal(exception_of(error, _target(headers)), request_id)
+        return _refusal(AwsException("RequestEntityTooLargeException", refused.message, 413), request_id)
 
 
 def _target(headers: Headers) -> str:

@@ -21,7 +21,7 @@ from controlplane.api.sts.errors import refusal_of
 from controlplane.api.sts.operations import OPERATIONS
 from controlplane.api.sts.parameters import Parameters
 from controlplane.api.wire import MAX_BODY, Answer, Headers
-from controlplane.errors import InvalidInput, KeysteadError, StoreUnavailable, Unauthenticated, UnknownOperation
+from controlplane.errors import InvalidInput, KeysteadError, StoreUnavailable, UnknownOperation
 from controlplane.usage.perform import Request
 
 log = structlog.get_logger("keystead.sts")
@@ -88,7 +88,7 @@ class StsDoor:
         try:
             if caller is not None:
                 await usage.turned_away(Request(caller, known, action=f"sts:{known}"), error)
-            elif isinstance(error, Unauthenticated):
+            elif isinstance(error, KeysteadError):
                 await usage.strangers.note(
                     error, door="sts", operation=known, request_id=request_id, source=source, headers=headers
                 )
@@ -96,10 +96,12 @@ class StsDoor:
             return unavailable
         return error
 
-    def too_large(self) -> Answer:
+    async def too_large(self, headers: Headers, source: str) -> Answer:
         """The answer to a body over the limit."""
-        error = InvalidInput(f"The request body is larger than {MAX_BODY} bytes.")
-        return self._refused(error, str(uuid.uuid4()), status=413)
+        request_id = str(uuid.uuid4())
+        refused = InvalidInput(f"The request body is larger than {MAX_BODY} bytes.")
+        error = await self._audited(refused, None, "", headers, request_id, source)
+        return self._refused(error, request_id, status=413 if error is refused else None)
 
     @staticmethod
     def _refused(error: Exception, request_id: str, *, status: int | None = None) -> Answer:

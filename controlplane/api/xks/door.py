@@ -43,6 +43,7 @@ from controlplane.schema.xksproxies import XksHealth, XksUsage
 from controlplane.store.catalog import Catalog, KeyRecord
 from controlplane.usage import externalkeys
 from controlplane.usage.perform import Request, Usage
+from controlplane.usage.strangers import UNAUTHENTICATED
 
 log = structlog.get_logger("keystead.xks")
 
@@ -102,14 +103,19 @@ class XksDoor:
         request_id = ids.request_id()
         began = perf_counter()
         name, caller = "", None
+        principal = UNAUTHENTICATED
         api: Api | None = None
         try:
             self._catalog.refresh()
             served, rest = self._served(find, raw_path, query_string)
             name = served.name
             if method != "POST":
+                wrong = InvalidInput("Only POST is answered here.")
+                if (error := await self._audited(wrong, None, name, headers, request_id, source)) is not wrong:
+                    raise error
                 return _answer(405, _ONLY_POST.body(), request_id)
             served.authenticate(method, raw_path, query_string, headers, body)
+            principal = served.principal
             served.count(asyncio.get_running_loop().time())
             api, external_key_id = wire.api_of(rest)
             caller = served.caller(request_id, source)
@@ -117,7 +123,7 @@ class XksDoor:
             asked = _Asked(served, caller, headers, body, external_key_id, details)
             answer = await self._perform(api, asked)
         except Exception as failure:
-            error = await self._audited(failure, caller, name, headers, request_id, source)
+            error = await self._audited(failure, caller, name, headers, request_id, source, principal)
             refusal = refusal_of(error, request_id, api)
             self._note(error, refusal, name, api or _UNKNOWN, request_id, source)
             metrics.observe(name, api or _UNKNOWN, refusal.name, perf_counter() - began)
@@ -126,30 +132,38 @@ class XksDoor:
         return _answer(200, _encode(answer), request_id)
 
     async def _audited(
-        self, error: Exception, caller: Caller | None, name: str, headers: Headers, request_id: str, source: str
+        self,
+        error: Exception,
+        caller: Caller | None,
+        name: str,
+        headers: Headers,
+        request_id: str,
+        source: str,
+        principal: str = UNAUTHENTICATED,
     ) -> Exception:
         """The error that is answered: this one, once it is in the audit journal, or that it cannot be."""
         try:
             if caller is not None:
                 details = {"door": "xks", "xksProxy": name}
                 await self._usage.turned_away(Request(caller, "Unknown", details=details), error)
-            elif isinstance(error, Unauthenticated):
+            elif isinstance(error, KeysteadError):
                 await self._usage.strangers.note(
                     error,
                     door="xks",
-                    operation=f"XksProxy/{name}",
+                    operation=f"XksProxy/{name}" if name else "Unknown",
                     request_id=request_id,
                     source=source,
                     headers=headers,
+                    principal=principal,
                 )
         except KeysteadError as unavailable:
             return unavailable
         return error
 
-    def refuse(self, error: KeysteadError) -> Answer:
+    async def refuse(self, error: KeysteadError, headers: Headers, source: str) -> Answer:
         """The answer to a request that is not even looked at: too large, or too many at once."""
         request_id = ids.request_id()
-        refusal = refusal_of(error, request_id)
+        refusal = refusal_of(await self._audited(error, None, "", headers, request_id, source), request_id)
         metrics.observe("", _UNKNOWN, refusal.name, 0.0)
         return _answer(refusal.status, refusal.body(), request_id)
 

@@ -261,20 +261,19 @@ class _Port:
         try:
             body = await within(_body(receive), RECEIVE_SECONDS)
         except TimeoutError:
-            await _send(send, self._door.refuse(_TOO_SLOW), last=True)
+            await _send(send, await self._door.refuse(_TOO_SLOW, scope["headers"], _source(scope)), last=True)
             return
         if body is None:
             return
         if len(body) > MAX_BODY:
-            await _send(send, self._door.refuse(_TOO_LARGE), last=True)
+            await _send(send, await self._door.refuse(_TOO_LARGE, scope["headers"], _source(scope)), last=True)
             return
         # Only what has arrived counts: or whoever begins requests and ends none would keep everybody out.
         if self._running >= MAX_RUNNING:
-            await _send(send, self._door.refuse(_TOO_MANY))
+            await _send(send, await self._door.refuse(_TOO_MANY, scope["headers"], _source(scope)))
             return
         self._running += 1
         try:
-            client = scope.get("client")
             answer = await self._door.handle(
                 self.routes.get,
                 scope["method"],
@@ -282,11 +281,16 @@ class _Port:
                 scope["query_string"],
                 scope["headers"],
                 body,
-                client[0] if client else "unknown",
+                _source(scope),
             )
         finally:
             self._running -= 1
         await _send(send, answer)
+
+
+def _source(scope: Any) -> str:
+    client = scope.get("client")
+    return client[0] if client else "unknown"
 
 
 async def _body(receive: Any) -> bytes | None:

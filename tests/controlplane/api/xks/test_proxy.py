@@ -211,6 +211,10 @@ def test_api_operations_a_quota_of_the_path_prefix_is_a_throttling_exception(pro
     answers = [client.health() for _ in range(6)]
     assert [answer.status for answer in answers[:3]] == [200] * 3
     assert refused(answers[-1]) == (429, "ThrottlingException")
+    told = [record for record in audit(proxied) if record.get("error") == "LimitExceeded"]
+    assert {record["principal"] for record in told} == {"arn:aws:iam::000000000000:role/xks-proxy/bank"}
+    assert client.send("GET", "/nobody/kms/xks/v1/health").status == 404
+    assert audit(proxied)[-1]["reason"] == "No proxy has this URI path."
     stranger = proxied.client(secret=SECRET[:-1])
     assert refused(stranger.health()) == (401, "AuthenticationFailedException"), "strangers do not use it up"
     eventually(lambda: client.health().status == 200, "the quota fills again", seconds=5)
