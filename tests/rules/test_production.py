@@ -5,6 +5,7 @@ settings load, the backup is made and comes back, alerts ask for metrics that th
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -13,9 +14,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import trustme
 import yaml
 
 from controlplane.cli.main import keystead
@@ -23,6 +26,7 @@ from controlplane.settings import load_settings
 from controlplane.specfiles import load_or_raise
 from tests import warm
 from tests.harness import ROOT, Server, new_server
+from tests.rules.test_readme import snippets
 
 __all__ = ["new_server"]
 
@@ -101,6 +105,53 @@ def test_the_sets_are_planned_in_order_and_each_pipeline_applies_its_own_and_no_
     assert kept[0].stat().st_mode & 0o077 == 0
     done = command(keystead_, "restore", kept[-1], tmp_path / "restored", PATH=path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_server_is_made_as_the_readme_says(tmp_path: Path) -> None:
+    """Its commands and these settings, in directories of the test's own and on a free port."""
+    places = {"/etc/keystead": "etc", "/var/lib/keystead": "var", "/srv/keystead-a": "a", "/srv/keystead-b": "b"}
+
+    def here(text: str) -> str:
+        for there, name in places.items():
+            text = text.replace(there, str(tmp_path / name))
+        return text.replace("port = 8470", "port = 0").replace("workers = 4", "workers = 1")
+
+    for name in (*places.values(), "etc/secrets", "etc/tls"):
+        (tmp_path / name).mkdir(mode=0o700)
+    path = f"{warm.command(tmp_path).parent}:{os.environ['PATH']}"
+    (steps,) = [text for mark, _, text in snippets("examples/production/README.md") if mark == "server"]
+    made = subprocess.run(
+        ["sh", "-euc", here(steps)],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.partition("KEYSTEAD_TOKEN=")[2].split()[0]
+    settings = tmp_path / "etc/keystead.toml"
+    settings.write_text(here(settings.read_text()))
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "etc/tls/server.key"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "etc/tls/server.crt"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    serve = (sys.executable, "-m", "controlplane", "serve", "--config", settings, "--json")
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, cwd=ROOT) as served:
+        try:
+            assert served.stdout is not None
+            line = served.stdout.readline()
+            assert line, "it did not start"
+            url = f"https://localhost:{urlsplit(json.loads(line)['url']).port}"
+            trust = {"KEYSTEAD_URL": url, "KEYSTEAD_TOKEN": token, "SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+            done = command(sys.executable, "-m", "controlplane", "get", "keystores", **trust)
+            assert done.returncode == 0, done.stderr
+            assert "CONNECTED" in done.stdout
+            assert any((tmp_path / "a").iterdir()), "the copies are filled"
+        finally:
+            served.terminate()
 
 
 def test_units_run_commands_and_files_that_there_are() -> None:
