@@ -11,7 +11,7 @@ from controlplane.audit.verifying import verify
 from controlplane.clock import ManualClock
 from controlplane.schema.keystores import STANDARD
 from controlplane.store.database import Tx
-from tests.controlplane.audit.test_journal import record
+from tests.controlplane.audit.journals import record
 from tests.controlplane.reconcile.world import World
 
 

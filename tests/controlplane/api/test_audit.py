@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from controlplane.client import AuditFilter, Client
-from tests.controlplane.api.test_reconciliation import allowing
+from tests.controlplane.api.asking import allowing
 from tests.harness import ACCOUNT, OTHER_REGION, REGION, TOKEN, Server, document, eventually, refusal
 
 

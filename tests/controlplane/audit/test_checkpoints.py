@@ -20,7 +20,7 @@ from controlplane.audit.reading import JournalReader, Query
 from controlplane.audit.records import Head
 from controlplane.audit.verifying import verify
 from controlplane.errors import AlreadyExists, InvalidInput, StoreDamaged
-from tests.controlplane.audit.test_journal import filled, opened, record, segments
+from tests.controlplane.audit.journals import filled, opened, record, segments
 
 
 @pytest.fixture

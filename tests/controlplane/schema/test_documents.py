@@ -5,86 +5,29 @@
 from __future__ import annotations
 
 import json
-import string
-from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from controlplane.errors import InvalidSpec, Problem
-from controlplane.schema import mistakes
 from controlplane.schema.base import API_VERSION
 from controlplane.schema.documents import (
-    DOCUMENT_TYPES,
-    Document,
     Format,
     KeyDocument,
     KeyStoreDocument,
-    PrincipalDocument,
     check,
-    declare,
     decode_document,
-    decode_documents,
     parse,
-    received,
 )
-from controlplane.schema.keys import DeletionSpec, DesiredKey, KeySpec, Origin, PolicySource, RotationSpec
-from controlplane.schema.keystores import DesiredKeyStore
+from controlplane.schema.keys import DeletionSpec, DesiredKey, PolicySource
 from controlplane.schema.meta import Kind
-from controlplane.schema.principals import DesiredPrincipal, PrincipalType
-
-FORMATS: tuple[Format, ...] = ("yaml", "toml", "json")
-ALL_KEY_SPECS = ", ".join(f"`{spec.value}`" for spec in KeySpec)
-
-DESIGN_EXAMPLE = """\
-apiVersion: keystead/v1
-kind: KeyStore
-metadata: {name: hsm-a}
-spec:
-  type: pkcs11
-  connected: true                    # connection is desired state: the reconciler keeps it so
-  pkcs11: {module: libsofthsm2.so, token: keystead, pin: {fromFile: secrets/hsm.pin}}
----
-apiVersion: keystead/v1
-kind: Key
-metadata: {name: payments}
-spec:
-  keyStore: hsm-a
-  keySpec: SYMMETRIC_DEFAULT
-  aliases: [payments]
-  deletion: {windowDays: 30, protect: true}
-  tags: {team: payments}
-  policy: {fromFile: policies/payments.json}
-"""
-
-
-def key(spec: str, name: str = "a") -> str:
-    """A Key whose spec is these lines; they begin on line 5."""
-    lines = "".join(f"\n  {line}" for line in spec.splitlines()) or " {}"
-    return f"apiVersion: keystead/v1\nkind: Key\nmetadata: {{name: {name}}}\nspec:{lines}\n"
-
-
-def told(text: str, format: Format = "yaml") -> list[str]:
-    """Every problem as the user reads it, those of the whole set included."""
-    located, problems = parse(text, file=f"keys.{format}", format=format)
-    return [str(problem) for problem in [*problems, *check(located)]]
-
-
-def read(text: str, format: Format = "yaml") -> list[Document]:
-    located, problems = parse(text, file=f"keys.{format}", format=format)
-    assert problems == []
-    return [each.document for each in located]
-
-
-def spec_of(text: str) -> DesiredKey:
-    (document,) = read(key(text))
-    assert isinstance(document, KeyDocument)
-    return document.spec
-
-
-# What is read
+from tests.controlplane.schema.documents import (
+    ALL_KEY_SPECS,
+    DESIGN_EXAMPLE,
+    TOML_HEAD,
+    key,
+    read,
+    spec_of,
+    told,
+)
 
 
 def test_the_example_of_the_design_is_read_with_the_place_of_each_document() -> None:
@@ -499,9 +442,6 @@ def test_a_field_in_a_list_of_json_documents_is_told_with_its_line() -> None:
     ]
 
 
-TOML_HEAD = '[[documents]]\napiVersion = "keystead/v1"\nkind = "Key"\nmetadata = {name = "a"}\n'
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -525,284 +465,3 @@ TOML_HEAD = '[[documents]]\napiVersion = "keystead/v1"\nkind = "Key"\nmetadata =
 )  # fmt: skip
 def test_a_mistake_in_toml_is_told_with_its_line(text: str, line: str) -> None:
     assert told(text, "toml") == [f"keys.toml:{line}"]
-
-
-# Rules over the set
-
-
-def test_a_document_that_is_declared_twice_is_told_with_both_places() -> None:
-    assert told(key("") + "---\n" + key("")) == [
-        "keys.yaml:8: document 2: metadata.name: Key `a` is declared twice; the first one is in keys.yaml:1, document 1"
-    ]
-
-
-def test_the_same_name_in_another_kind_is_another_object() -> None:
-    assert told(key("") + "---\n" + key("").replace("kind: Key", "kind: Principal")) == []
-
-
-def test_an_alias_belongs_to_one_key_in_a_region() -> None:
-    first, second = key("aliases: [x]", "a"), key("aliases: [y, x]", "b")
-    assert told(first + "---\n" + second) == [
-        "keys.yaml:11: document 2: spec.aliases[1]: the alias `x` belongs to Key `a` already; an alias names one key in "
-        "a Region; the first one is in keys.yaml:1, document 1"
-    ]
-    elsewhere = key("aliases: [y, x]\nregion: eu-central-1", "b")
-    assert told(first + "---\n" + elsewhere) == []
-
-
-def test_aliases_and_tags_are_counted() -> None:
-    aliases = ", ".join(f"a{number}" for number in range(51))
-    tags = ", ".join(f"t{number}: x" for number in range(51))
-    assert told(key(f"aliases: [{aliases}]\ntags: {{{tags}}}")) == [
-        "keys.yaml:5: document 1: spec.aliases: 51 aliases are declared; at most 50 fit",
-        "keys.yaml:6: document 1: spec.tags: 51 tags are declared; at most 50 fit",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "spec", "line"),
-    [
-        ("standard", "type: pkcs11", "3: document 1: metadata.name: this name is taken; every server has the key store "
-         "`standard`; it is not declared"),
-        ("a", "type: standard", "4: document 1: spec.type: a key store of this type cannot be added; every server has the "
-         "key store `standard`; it is not declared"),
-        ("a", "type: pkcs11, xks: {}", "4: document 1: spec.xks: these are not the options of a key store of type `pkcs11`; "
-         "its options stand under `pkcs11`"),
-        ("a", "type: pkcs11, options: {}", "4: document 1: spec.options: these are not the options of a key store of type "
-         "`pkcs11`; its options stand under `pkcs11`"),
-        ("a", "type: vault, xks: {}", "4: document 1: spec.xks: these are not the options of a key store of type `vault`; "
-         "its options stand under `options`"),
-    ],
-)  # fmt: skip
-def test_the_rules_of_key_stores_are_told(name: str, spec: str, line: str) -> None:
-    text = f"apiVersion: keystead/v1\nkind: KeyStore\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
-    assert told(text) == [f"keys.yaml:{line}"]
-
-
-def test_the_policies_of_principals_are_checked() -> None:
-    text = "apiVersion: keystead/v1\nkind: Principal\nmetadata: {name: a}\nspec:\n  policies:\n    a b: {document: '3'}\n    c: {}\n"
-    assert told(text) == [
-        'keys.yaml:6: document 1: spec.policies["a b"].document: the policy is not a JSON object; a policy is a JSON '
-        "object with `Version` and `Statement`",
-        "keys.yaml:7: document 1: spec.policies.c: neither `document` nor `fromFile` is given; give one of them; without "
-        "a policy leave the field out",
-    ]
-
-
-def test_what_only_roles_have_is_told_of_users() -> None:
-    start = "apiVersion: keystead/v1\nkind: Principal\nmetadata: {name: a}\n"
-    user = "spec:\n  trustPolicy: {document: '{}'}\n  maxSessionSeconds: 3600\n  tags: {aws:x: y}\n"
-    assert told(start + user) == [
-        'keys.yaml:7: document 1: spec.tags["aws:x"]: this tag key is reserved; tag keys that begin with `aws:` belong to '
-        "AWS services: choose another name",
-        "keys.yaml:5: document 1: spec.trustPolicy: only a role is assumed; declare `type: role`, or leave this out",
-        "keys.yaml:6: document 1: spec.maxSessionSeconds: only a role is assumed; declare `type: role`, or leave this "
-        "out",
-    ]
-    assert told(start + "spec:\n  type: role\n  trustPolicy: {document: '3'}\n") == [
-        "keys.yaml:6: document 1: spec.trustPolicy.document: the policy is not a JSON object; a policy is a JSON object "
-        "with `Version` and `Statement`",
-    ]
-
-
-def test_the_server_refuses_a_policy_that_names_a_file() -> None:
-    documents = [declare("a", DesiredKey(policy=PolicySource(from_file="p.json")))]
-    assert check(received(documents)) == []
-    assert [str(problem) for problem in check(received(documents), resolved=True)] == [
-        "request: document 1: spec.policy.fromFile: the server does not read files; the command line reads the file and "
-        "sends its text as `document`"
-    ]
-
-
-# HTTP bodies
-
-
-def test_bodies_are_told_every_mistake_of_every_document() -> None:
-    good = {"apiVersion": API_VERSION, "kind": "Key", "metadata": {"name": "a"}, "spec": {}}
-    documents = [good, {**good, "spec": {"keySpce": 1, "enabled": "x"}}, {**good, "kind": "Kex"}]
-    for raw in (documents, json.dumps(documents).encode(), msgspec.Raw(json.dumps(documents).encode())):
-        with pytest.raises(InvalidSpec) as refused:
-            decode_documents(raw)
-        assert [(problem.document, problem.path) for problem in refused.value.problems] == [
-            (2, "spec.keySpce"),
-            (2, "spec.enabled"),
-            (3, "kind"),
-        ]
-    assert decode_documents([good]) == decode_documents(json.dumps([good]).encode()) == [decode_document(good)]
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"3", b"{}", b"[", b"\xff", b'"\xff"', b"[" * 100_000, b'[{"a": "\\ud800"}]', b"[null]"]
-)
-def test_a_body_that_is_no_list_of_documents_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidSpec):
-        decode_documents(body)
-
-
-@pytest.mark.parametrize("value", ["1" + "0" * 30, "1" + "0" * 9000, "[" * 100 + "]" * 100, '"\\u0000"'])
-def test_options_that_cannot_be_stored_are_refused(value: str) -> None:
-    body = (
-        '[{"apiVersion":"keystead/v1","kind":"KeyStore","metadata":{"name":"a"},'
-        f'"spec":{{"type":"x","options":{{"v":{value}}}}}}}]'
-    )
-    with pytest.raises(InvalidSpec) as refused:
-        decode_documents(body.encode())
-    assert (refused.value.problems[0].path or "").startswith(("spec.options", "documents"))
-
-
-# Properties
-
-NAMES = st.from_regex(r"[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?", fullmatch=True)
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=8,
-)
-POLICIES = st.builds(PolicySource, document=TEXT.filter(bool)) | st.builds(PolicySource, from_file=TEXT)
-KEYS = st.builds(
-    DesiredKey,
-    key_store=NAMES,
-    region=st.none() | st.sampled_from(["eu-central-1", "us-gov-west-1"]),
-    key_spec=st.sampled_from(KeySpec),
-    origin=st.none() | st.sampled_from(Origin),
-    description=TEXT,
-    enabled=st.booleans(),
-    aliases=st.lists(st.text(string.ascii_letters + "/_-", min_size=1, max_size=9), max_size=3).map(tuple),
-    tags=st.dictionaries(TEXT.filter(bool), TEXT, max_size=3),
-    policy=st.none() | POLICIES,
-    rotation=st.builds(RotationSpec, enabled=st.booleans(), period_days=st.integers(90, 2560)),
-)
-STORES = st.builds(
-    DesiredKeyStore, type=NAMES, connected=st.booleans(), options=st.dictionaries(TEXT, JSON, max_size=3)
-)
-PRINCIPALS = st.builds(
-    DesiredPrincipal,
-    type=st.sampled_from(PrincipalType),
-    description=TEXT,
-    policies=st.dictionaries(TEXT.filter(bool), POLICIES, max_size=2),
-    trust_policy=st.none() | POLICIES,
-    max_session_seconds=st.none() | st.integers(3_600, 43_200),
-)
-DOCUMENTS = st.builds(declare, NAMES, KEYS | STORES | PRINCIPALS)
-
-
-@given(st.lists(DOCUMENTS, max_size=3))
-@settings(deadline=None)
-def test_documents_survive_the_way_through_json_and_http(documents: list[Document]) -> None:
-    body = msgspec.json.encode(documents)
-    assert decode_documents(body) == documents
-    assert decode_documents(json.loads(body)) == documents
-    assert [decode_document(msgspec.to_builtins(document)) for document in documents] == documents
-    assert read(body.decode(), "json") == documents
-
-
-def quoted(document: Document) -> str:
-    """As YAML: JSON but for the characters that YAML wants escaped."""
-    text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
-    return "".join(
-        character if character.isprintable() and character != "\ufeff" else f"\\U{ord(character):08X}"
-        for character in text
-    )
-
-
-@given(st.lists(DOCUMENTS, max_size=3))
-@settings(deadline=None)
-def test_documents_survive_the_way_through_yaml(documents: list[Document]) -> None:
-    assert read("\n---\n".join(map(quoted, documents))) == documents
-
-
-def sane(text: str, format: Format) -> None:
-    """Whatever the text is: documents and problems, and every problem can be shown and sent."""
-    located, problems = parse(text, file="f", format=format)
-    problems += check(located)
-    for problem in problems:
-        assert problem.file == "f"
-        assert problem.line is None or 1 <= problem.line <= text.count("\n") + text.count("\r") + text.count(
-            "\x85"
-        ) + len(text.split("\u2028")) + len(text.split("\u2029"))
-        assert "refused:" not in problem.message  # msgspec's words never reach the user
-        assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
-        str(problem).encode()
-    for each in located:
-        assert decode_document(msgspec.to_builtins(each.document)) == each.document
-
-
-@given(st.text(), st.sampled_from(FORMATS))
-@settings(deadline=None)
-def test_any_text_is_read_or_told(text: str, format: Format) -> None:
-    sane(text, format)
-
-
-@given(st.text("[]{}:,-?&*!|>'\"%@`#\n\t ab~0.<=", max_size=60), st.sampled_from(FORMATS))
-@settings(max_examples=400, deadline=None)
-def test_any_punctuation_is_read_or_told(text: str, format: Format) -> None:
-    sane(text, format)
-
-
-VALID = {
-    "yaml": DESIGN_EXAMPLE + "---\n" + key("rotation: {enabled: true, periodDays: 90}\ntags: {x: &x 'y', z: *x}", "b"),
-    "toml": TOML_HEAD + '[documents.spec]\nkeySpec = "SM2"\naliases = ["x"]\n' + TOML_HEAD + "spec.enabled = true\n",
-    "json": json.dumps([msgspec.to_builtins(declare("a", DesiredKey(aliases=("x",), tags={"a": "b"})))] * 2, indent=1),
-}
-
-
-@given(st.data(), st.sampled_from(FORMATS))
-@settings(max_examples=400, deadline=None)
-def test_a_valid_file_with_a_slip_is_read_or_told(data: st.DataObject, format: Format) -> None:
-    text = VALID[format]
-    for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, len(text)))
-        end = min(len(text), start + data.draw(st.integers(0, 8)))
-        slip = data.draw(
-            st.text(max_size=3)
-            | st.sampled_from([" ", "\n", "\t", ":", "[", "]", "{", "'", '"', "---\n", "&a ", "*a", text])
-        )
-        text = text[:start] + slip + text[end:]
-    sane(text, format)
-
-
-FIELDS = sorted({
-    "apiVersion", "kind", "metadata", "spec", "name", "keyStore", "region", "keySpec", "keyUsage", "origin", "description",
-    "enabled", "aliases", "tags", "policy", "document", "fromFile", "rotation", "periodDays", "deletion", "windowDays",
-    "protect", "management", "type", "connected", "pkcs11", "options", "administrator", "policies", "trustPolicy", "listen", "port", "tls",
-    "certificate", "key", "clients", "pathPrefix", "credentials", "accessKeyId", "secret", "keys", "rules", "effect", "quota",
-})  # fmt: skip
-VALUES = JSON | st.sampled_from(
-    [API_VERSION, "Key", "KeyStore", "Principal", "XksProxy", "SM2", "a", "user", "full", 90, {}, []]
-)
-
-
-@st.composite
-def raw_documents(draw: st.DrawFn) -> Any:
-    """Close to a document: the fields are real, their values often not."""
-    fields = st.dictionaries(
-        st.sampled_from(FIELDS), VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3)
-    )
-    raw = {"apiVersion": API_VERSION, "kind": draw(st.sampled_from(["Key", "KeyStore", "Principal", "XksProxy", "X"]))}
-    raw |= {"metadata": {"name": "a"}, "spec": draw(fields)}
-    return {**raw, **draw(st.just({}) | fields)}
-
-
-@given(raw_documents())
-@settings(max_examples=400, deadline=None)
-def test_what_msgspec_refuses_is_told_in_our_words_and_nothing_else(raw: Any) -> None:
-    found = mistakes.diagnose(raw, DOCUMENT_TYPES)
-    try:
-        msgspec.convert(raw, Document)
-    except msgspec.ValidationError:
-        assert found
-    else:
-        assert found == []
-
-
-def test_a_principal_is_declared() -> None:
-    document = declare("ops", DesiredPrincipal(administrator=True))
-    assert isinstance(document, PrincipalDocument)
-    assert msgspec.json.encode(document) == (
-        b'{"kind":"Principal","apiVersion":"keystead/v1","metadata":{"name":"ops"},"spec":{"administrator":true}}'
-    )

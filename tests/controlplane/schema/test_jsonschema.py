@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from controlplane.errors import InvalidSpec
 from controlplane.schema.documents import decode_document, parse
 from controlplane.schema.jsonschema import json_schema
-from tests.controlplane.schema.test_documents import DESIGN_EXAMPLE, raw_documents
+from tests.controlplane.schema.documents import DESIGN_EXAMPLE
+from tests.controlplane.schema.test_document_properties import raw_documents
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
