@@ -154,9 +154,11 @@ class World:
 
 
 async def everything(world: World) -> dict[str, Any]:
-    """Apply, create, rotate, import, disconnect and connect, delete; as far as the key store has them."""
+    """Apply, create, rotate, import, adopt, disconnect and connect, delete; as far as the key store has them."""
     await apply(world)
     await create(world)
+    if world.asked["adopts"]:
+        await adopt(world)
     if world.asked["rotates"]:
         await rotate(world)
     if world.asked["imports"]:
@@ -187,6 +189,14 @@ async def create(world: World) -> None:
     made = await world.ok("PUT", "/v1/keys/c", key(world, "c"))
     world.acknowledge("object", kind="Key", name="c", uid=made["metadata"]["uid"])
     await world.encrypt("c")
+
+
+async def adopt(world: World) -> None:
+    """Make a key of what somebody else had in the device."""
+    asked = {"object": world.asked["adopts"], "name": "e"}
+    made = await world.ok("POST", f"/v1/keystores/{world.store}/material", asked)
+    world.acknowledge("object", kind="Key", name="e", uid=made["metadata"]["uid"])
+    await world.encrypt("e")
 
 
 async def rotate(world: World) -> None:

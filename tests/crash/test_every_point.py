@@ -6,11 +6,13 @@ since the last sync of each file is lost, too (``powerloss.c``). At half of them
 await point of its own, and recovered from. 80 points and 40 more in recoveries; 6,000 and 3,000 with
 ``KEYSTEAD_LONG=1`` (``make crash``), of which ``make crash SLICE=2/10`` runs a tenth.
 
-Rotation and import are the standard store's alone: keys in custom key stores have neither, as in AWS.
+Rotation and import are the standard store's alone: keys in custom key stores have neither, as in AWS. Adoption is
+for devices: what somebody else had there becomes a key, or stays theirs.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -35,6 +37,7 @@ from tests.xksproxied import ACCESS_KEY_ID, SECRET, start
 PLUGINS = ("software", "memory", "pkcs11", "xks")
 POINTS = 1_500 if LONG else 20
 """Of each plugin, spread evenly over the ten thousand await points of its scenario."""
+STRANGER = "somebody-elses"
 MEMORY = Path("/dev/shm")
 """Where a sync costs nothing. What a disk would lose is what ``powerloss.c`` says."""
 PARTS = 30 if LONG else 1
@@ -98,6 +101,8 @@ class Store:
     """The key store of one plugin, and what it holds."""
 
     rotates = imports = external = False
+    adopts: str | None = None
+    """What somebody else has in the device, to be taken over."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -110,7 +115,7 @@ class Store:
         return None
 
     def clear(self) -> None:
-        """Nothing is in it any more."""
+        """It is as it was before there was a server."""
 
 
 class Software(Store):
@@ -118,6 +123,8 @@ class Software(Store):
 
 
 class Memory(Store):
+    adopts = STRANGER
+
     def document(self) -> dict[str, Any]:
         return document("KeyStore", "device", type="memory", memory={"device": str(self.directory / "device.json")})
 
@@ -126,16 +133,20 @@ class Memory(Store):
         return set(json.loads(path.read_bytes())) if path.exists() else set()
 
     def clear(self) -> None:
-        (self.directory / "device.json").unlink(missing_ok=True)
+        slot = {"key_spec": "SYMMETRIC_DEFAULT", "secret": base64.b64encode(bytes(32)).decode(), "external_id": "slot"}
+        (self.directory / "device.json").write_text(json.dumps({STRANGER: slot}))
 
 
 class Hsm(Store):
+    adopts = STRANGER
+
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.token = SoftToken(directory / "hsm")
         self.pin = pin_file(directory)
-        self.empty = directory / "empty"
-        shutil.copytree(self.token.tokens, self.empty)
+        self.token.tool("--keygen", "--key-type", "AES:32", "--label", STRANGER, "--extractable")
+        self.new = directory / "new"
+        shutil.copytree(self.token.tokens, self.new)
 
     def document(self) -> dict[str, Any]:
         return document("KeyStore", "hsm", type="pkcs11", pkcs11=self.token.options(pin=self.pin, workers=1))
@@ -149,7 +160,7 @@ class Hsm(Store):
 
     def clear(self) -> None:
         shutil.rmtree(self.token.tokens)
-        shutil.copytree(self.empty, self.token.tokens)
+        shutil.copytree(self.new, self.token.tokens)
 
 
 class External(Store):
@@ -216,6 +227,7 @@ class Runs:
             store=self.store.document(),
             rotates=self.store.rotates,
             imports=self.store.imports,
+            adopts=self.store.adopts,
             external=self.store.external,
             environment={"POWERLOSS_PREFIX": str(self.data.resolve()), "POWERLOSS_SHADOW": str(self.shadow)},
             counted=do != "recover" or "killAt" in more,
@@ -291,7 +303,8 @@ class Runs:
         device = self.store.names()
         tokens = {name for (name,) in self.rows("SELECT name FROM tokens WHERE uid != 'system'")}
         if device is not None:
-            assert device == named, f"{where}: the device holds other material than keys name"
+            theirs = {STRANGER} if ("Key", "e") not in objects else set()
+            assert device == named | theirs, f"{where}: the device holds other material than keys name"
         assert tokens == (set() if device is not None else named), f"{where}: key tokens are not those that keys name"
         keys = {uid for (kind, _), uid in objects.items() if kind == "Key"}
         taken = [uid for (uid,) in self.rows("SELECT uid FROM external_keys")]
