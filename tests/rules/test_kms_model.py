@@ -21,6 +21,8 @@ from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.kms.shapes.base import SENSITIVE, exactly
 from controlplane.domain import lifecycle
 from controlplane.errors import (
+    AuditUnavailable,
+    DeadlineExceeded,
     InvalidAliasName,
     InvalidArn,
     InvalidGrantToken,
@@ -28,8 +30,10 @@ from controlplane.errors import (
     InvalidMarker,
     InvalidTags,
     KeyStoreFailure,
+    KeyStoreUnavailable,
     LimitExceeded,
     NotFound,
+    StoreUnavailable,
 )
 from plugins.sdk import ProxyFault
 
@@ -244,6 +248,21 @@ def test_what_is_answered_elsewhere_is_documented_there_and_the_other_is_not(
     for operation in sorted(where):
         assert theirs not in documented(operation), operation
         assert other in documented(operation), operation
+
+
+@pytest.mark.parametrize("operation", NAMES)
+def test_what_can_go_wrong_anywhere_is_told_in_a_documented_way(operation: str) -> None:
+    for error, status in (
+        (DeadlineExceeded("x"), None),
+        (KeyStoreUnavailable("x", reason="Busy"), 500),
+        (KeyStoreFailure("x", reason="Broken"), 500),
+        (StoreUnavailable("x"), 500),
+        (AuditUnavailable("x"), 500),
+        (ZeroDivisionError(), 500),
+    ):
+        answered = exception_of(error, operation)
+        assert answered.type in documented(operation), error
+        assert answered.status == (status or (503 if answered.type == "DependencyTimeoutException" else 500))
 
 
 @pytest.mark.parametrize("operation", taking(*KEY_MEMBERS))

@@ -20,7 +20,7 @@ from controlplane.api.kms.errors import AwsException, exception_of
 from controlplane.api.kms.operations import OPERATIONS
 from controlplane.api.services import Services
 from controlplane.api.wire import MAX_BODY, Answer, Headers
-from controlplane.errors import InvalidInput, KeysteadError, UnknownOperation
+from controlplane.errors import DeadlineExceeded, InvalidInput, KeysteadError, UnknownOperation
 from controlplane.usage.perform import Request
 
 log = structlog.get_logger("keystead.kms")
@@ -72,7 +72,7 @@ class KmsDoor:
             response = await operation.handle(self._services, caller, operation.read(body or b"{}"))
         except asyncio.CancelledError:
             # The server's grace period is over, and the client still listens: what was begun may go on without it.
-            return _refusal(AwsException("DependencyTimeoutException", _STOPPED, 503), request_id)
+            return _refusal(exception_of(DeadlineExceeded(_STOPPED), _target(headers)), request_id)
         except Exception as failure:
             error = await self._audited(failure, caller, headers, request_id, source)
             if not isinstance(error, KeysteadError):

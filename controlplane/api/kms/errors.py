@@ -68,15 +68,23 @@ _WITHOUT_UNSUPPORTED = lifecycle.USES - {"GenerateDataKeyPair", "GenerateDataKey
 """Uses of a key whose algorithm a key store may lack (Ed25519ph). Of what the model has there, the nearest is
 that of an algorithm that does not go with the key."""
 
+_WITHOUT_TIMEOUT = frozenset(
+    {
+        *("ConnectCustomKeyStore", "CreateCustomKeyStore", "DeleteCustomKeyStore", "DescribeCustomKeyStores"),
+        *("DisconnectCustomKeyStore", "GenerateMac", "ListKeyRotations", "ListResourceTags", "ReplicateKey"),
+        *("TagResource", "UntagResource", "UpdateCustomKeyStore", "UpdatePrimaryRegion", "VerifyMac"),
+    }
+)
+_WITH_KEY_UNAVAILABLE = lifecycle.USES | {"GetPublicKey", ""}
+
 _ELSEWHERE: tuple[tuple[str, frozenset[str], str], ...] = (
     ("InvalidArnException", lifecycle.USES | {"CreateAlias", "UpdateAlias"}, "NotFoundException"),
     ("InvalidAliasNameException", frozenset({"DeleteAlias", "UpdateAlias"}), "NotFoundException"),
     ("InvalidMarkerException", frozenset({"ListKeyPolicies"}), "ValidationException"),
     ("InvalidGrantTokenException", frozenset({"DescribeKey"}), "ValidationException"),
+    ("DependencyTimeoutException", _WITHOUT_TIMEOUT, "KMSInternalException"),
     ("UnsupportedOperationException", _WITHOUT_UNSUPPORTED, "InvalidKeyUsageException"),
     ("KMSInvalidStateException", frozenset({"GenerateRandom", "CreateKey"}), "CustomKeyStoreInvalidStateException"),
-    ("KeyUnavailableException", frozenset({"GenerateRandom", "CreateKey", "ReplicateKey"}), "KMSInternalException"),
-    ("DependencyTimeoutException", frozenset({"ReplicateKey"}), "KMSInternalException"),
 )
 """Exceptions that some operations do not have in the service model, and what they answer in their place: a client that
 knows the model could not read the other."""
@@ -90,6 +98,7 @@ _UNAUTHENTICATED = {
     "ExpiredToken": "ExpiredTokenException",
 }
 
+_INTERNAL_NAME = "KMSInternalException"
 _INTERNAL = "The request was rejected because an internal exception occurred. The request can be retried."
 
 
@@ -115,9 +124,12 @@ def exception_of(error: Exception, operation: str = "") -> AwsException:
         return AwsException(_known("KMSInvalidStateException", operation), error.message, 400)
     for kind_of, name, status in _MAP:
         if isinstance(error, kind_of):
-            return AwsException(_known(name, operation), error.message, status)
+            known = _known(name, operation)
+            return AwsException(known, error.message, 500 if known == _INTERNAL_NAME else status)
     return AwsException("KMSInternalException", _INTERNAL, 500)
 
 
 def _known(name: str, operation: str) -> str:
+    if name == "KeyUnavailableException" and operation not in _WITH_KEY_UNAVAILABLE:
+        return _INTERNAL_NAME
     return next((other for theirs, where, other in _ELSEWHERE if theirs == name and operation in where), name)
