@@ -49,7 +49,8 @@ HEALTH: Final[Mapping[HealthLevel, Cell]] = {
 }
 
 ATTENTION: Final[Mapping[AttentionReason, Cell]] = {
-    AttentionReason.NOT_AS_DECLARED: ("? not as declared", Style.WARNING),
+    AttentionReason.OUTCOME_UNKNOWN: ("? outcome unknown", Style.BAD),
+    AttentionReason.NOT_AS_DECLARED: ("! not as declared", Style.WARNING),
     AttentionReason.USED_WHILE_PENDING_DELETION: ("! used, about to go", Style.BAD),
     AttentionReason.MATERIAL_EXPIRES_SOON: ("! expires soon", Style.WARNING),
     AttentionReason.STORE_NOT_CONNECTED: ("✗ not connected", Style.BAD),

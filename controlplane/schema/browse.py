@@ -104,8 +104,10 @@ class ObjectRows(Frozen, omit_defaults=False):
 class AttentionReason(StrEnum):
     """Why a person has to look."""
 
+    OUTCOME_UNKNOWN = "OutcomeUnknown"
+    """A call to a key store got no answer, and the store cannot be asked what became of it."""
     NOT_AS_DECLARED = "NotAsDeclared"
-    """The reconciler cannot bring it about, or cannot know whether it did."""
+    """The reconciler cannot bring it about."""
     USED_WHILE_PENDING_DELETION = "UsedWhilePendingDeletion"
     MATERIAL_EXPIRES_SOON = "MaterialExpiresSoon"
     STORE_NOT_CONNECTED = "StoreNotConnected"
@@ -143,6 +145,8 @@ class Summary(Frozen, omit_defaults=False):
     attention: tuple[Attention, ...]
     """The first ones, most urgent first."""
     attention_total: int
+    attention_counts: dict[AttentionReason, int]
+    """How many there are of each reason; those of which there is none are left out."""
     rates: UseRates
 
 

@@ -9,6 +9,7 @@ Terms are separated by spaces and all have to hold:
 ``-l team=web``           there is this tag with this value; ``-l team``: there is this tag
 ``@hsm-a``                it lives in this key store
 ``state:pending``         its key state begins like this; several with commas: ``state:disabled,unavail``
+``condition:store``         the reason why it is not as declared begins like this: ``StoreUnreachable``
 ``origin:external``       its material comes from there (it begins like this)
 ``is:unhealthy``          it is not as declared, or its key store is away
 ``!`` before any of them  it does not
@@ -27,6 +28,7 @@ from typing import Final
 import msgspec
 
 from controlplane.errors import InvalidInput
+from controlplane.schema.conditions import Reason
 from controlplane.schema.keys import KeyState, Origin
 
 MAX_TERMS: Final = 16
@@ -43,6 +45,8 @@ class TermKind(StrEnum):
     """``value`` is the name of one key state or of several, separated by commas."""
     ORIGIN = "origin"
     """Like ``state``."""
+    CONDITION = "condition"
+    """Like ``state``."""
     UNHEALTHY = "unhealthy"
 
 
@@ -57,7 +61,12 @@ class Term(msgspec.Struct, frozen=True):
 KeyFilter = tuple[Term, ...]
 """All of them have to hold; empty, everything does."""
 
-_OF_KEYS: Final = {TermKind.STORE: "@store", TermKind.STATE: "state:", TermKind.ORIGIN: "origin:"}
+_OF_KEYS: Final = {
+    TermKind.STORE: "@store",
+    TermKind.STATE: "state:",
+    TermKind.ORIGIN: "origin:",
+    TermKind.CONDITION: "condition:",
+}
 _FLAGS: Final = {"-f": TermKind.FUZZY, "-l": TermKind.TAG}
 
 
@@ -99,6 +108,8 @@ def _terms(words: list[str]) -> Iterator[Term]:
             yield Term(TermKind.STATE, _members(KeyState, "key state", bare[6:], word), inverse)
         elif bare.lower().startswith("origin:"):
             yield Term(TermKind.ORIGIN, _members(Origin, "origin", bare[7:], word), inverse)
+        elif bare.lower().startswith("condition:"):
+            yield Term(TermKind.CONDITION, _members(Reason, "reason", bare[10:], word), inverse)
         elif bare.lower().startswith("is:"):
             if bare[3:].lower() != "unhealthy":
                 raise InvalidInput(f"{word} is not known; there is is:unhealthy")

@@ -17,7 +17,7 @@ import msgspec
 
 from controlplane.domain.lifecycle import key_state
 from controlplane.schema.browse import KeySort
-from controlplane.schema.conditions import synced_word
+from controlplane.schema.conditions import Reason, synced_word
 from controlplane.schema.filters import KeyFilter, Term, TermKind
 from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
@@ -132,9 +132,18 @@ def counts(tx: sqlite3.Connection, *, connected: Collection[str]) -> list[StateC
     return [StateCount(row[0], KeyState(row[1]), row[2]) for row in rows]
 
 
+def of_unknown_outcome(tx: sqlite3.Connection, limit: int) -> tuple[list[str], int]:
+    """Keys with a call to a key store of which nobody knows what became of it, by name, and how many there are."""
+    return _by_condition(tx, f"condition = '{Reason.CREATE_OUTCOME_UNKNOWN}'", limit)
+
+
 def troubled(tx: sqlite3.Connection, limit: int) -> tuple[list[str], int]:
-    """Keys that are not as declared for a reason, by name, and how many there are."""
-    where = "condition <> 'Synced' AND condition NOT IN ('Reconciling', 'Paused')"
+    """Keys that are not as declared for another reason, by name, and how many there are."""
+    settled = ("Synced", "Reconciling", Reason.PAUSED.value, Reason.CREATE_OUTCOME_UNKNOWN.value)
+    return _by_condition(tx, f"condition NOT IN {settled!r}", limit)
+
+
+def _by_condition(tx: sqlite3.Connection, where: str, limit: int) -> tuple[list[str], int]:
     rows = tx.execute(f"SELECT uid FROM key_index WHERE {where} ORDER BY name LIMIT ?", (limit,))
     total = tx.execute(f"SELECT count(*) FROM key_index WHERE {where}").fetchone()[0]
     return [row[0] for row in rows], int(total)
@@ -188,6 +197,9 @@ def _clause(term: Term, connected: Collection[str]) -> tuple[str, list[object]]:
         case TermKind.ORIGIN:
             origins = term.value.split(",")
             return f"origin IN ({', '.join('?' * len(origins))})", list(origins)
+        case TermKind.CONDITION:
+            reasons = term.value.split(",")
+            return f"condition IN ({', '.join('?' * len(reasons))})", list(reasons)
         case TermKind.UNHEALTHY:
             marks = ", ".join("?" * len(connected))
             return f"condition NOT IN ('Synced', 'Reconciling') OR key_store NOT IN ({marks})", list(connected)

@@ -293,9 +293,9 @@ class Canned:
     def url(self) -> str:
         return self.api.url
 
-    def fail(self, path: str, detail: str = "the server cannot do this now", status: int = 500) -> None:
+    def fail(self, path: str, method: str = "GET") -> None:
         """Have one path answer a problem."""
-        self.api.answers["GET", path] = problem(status, "Fatal", detail)
+        self.api.answers[method, path] = problem(500, "Fatal", "the server cannot do this now")
 
     def empty(self) -> None:
         """A server on which nobody has done anything."""
@@ -303,10 +303,11 @@ class Canned:
         self.bare = True
         self.principals = ()
         self.api.answers["GET", "/v1/audit"] = answer(AuditPage((), None))
+        self.api.answers["POST", "/v1/plans"] = answer(plan(unchanged=3))
         gone = problem(404, "NotFound", "there is no key payments-data")
         self.api.answers["GET", "/v1/keys/payments-data"] = gone
 
-    def silence(self, path: str) -> None:
+    def silence(self, path: str, method: str = "GET") -> None:
         """Have one path answer never, as a slow server does."""
 
         async def wait(request: web.Request) -> web.StreamResponse:
@@ -315,7 +316,7 @@ class Canned:
             self.silent -= 1
             raise web.HTTPServiceUnavailable
 
-        self.api.answers["GET", path] = wait
+        self.api.answers[method, path] = wait
 
     def _install(self) -> None:
         answers = self.api.answers
@@ -401,6 +402,13 @@ class Canned:
                 at=NOW - timedelta(minutes=2),
             ),
             Attention(
+                reason=AttentionReason.OUTCOME_UNKNOWN,
+                kind=Kind.KEY,
+                name="release-signing",
+                message="CreateOutcomeUnknown: hsm-a did not answer create within 30 seconds",
+                at=NOW - timedelta(minutes=7),
+            ),
+            Attention(
                 reason=AttentionReason.STORE_NOT_CONNECTED,
                 kind=Kind.KEY_STORE,
                 name="hsm-b",
@@ -427,6 +435,7 @@ class Canned:
             stores={} if self.bare else {"hsm-a": 12_300, "hsm-b": 131},
             attention=attention,
             attention_total=len(attention),
+            attention_counts={each.reason: 1 for each in attention},
             rates=UseRates(seconds=10, allowed=allowed, refused=refused),
         )
         return web.json_response(body=msgspec.json.encode(summary))

@@ -27,7 +27,7 @@ async def test_the_picture_in_readme_shows_the_program_as_it_is(canned: Canned) 
     app = KeysteadApp(lambda: Client(canned.url, TOKEN), url, clock=canned.clock)
     async with app.run_test(size=SIZE) as pilot:
         person = Person(app, pilot)
-        await person.sees("● live", "Needs a person: 3", "1,497/min")
+        await person.sees("● live", "Needs a person: 4", "1,497/min")
         await settled(person, canned)
         # Without the fonts, which it would load from elsewhere.
         made = FONTS.sub("", app.export_screenshot(title="keystead tui"))
@@ -35,7 +35,7 @@ async def test_the_picture_in_readme_shows_the_program_as_it_is(canned: Canned) 
         PICTURE.write_text(made, encoding="utf-8")
     kept = PICTURE.read_text("utf-8")
     assert said(kept) == said(made), "make it anew: KEYSTEAD_UPDATE_GOLDEN=1"
-    assert "Needs a person: 3" in " ".join(said(kept))
+    assert "Needs a person: 4" in " ".join(said(kept))
     assert "http" not in kept.replace("http://www.w3.org/2000/svg", "").replace(url, "").replace(
         "https://www.textualize.io", ""
     )

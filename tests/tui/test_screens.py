@@ -23,7 +23,7 @@ CALM = 8
 """Looks at a screen that stands still before it counts as settled."""
 PATH = "the path of a directory of spec files"
 SCREENS: dict[str, tuple[tuple[str, ...], str]] = {
-    "overview": ((), "Needs a person: 3"),
+    "overview": ((), "Needs a person: 4"),
     "keys": (("2",), "✓ Synced"),
     "stores": (("3",), "hsm-b"),
     "deletions": (("5", "down"), "role/billing"),
@@ -101,6 +101,16 @@ async def test_a_filter_that_nothing_matches_says_how_to_leave_it(canned: Canned
     async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
         await open_screen(person, canned, ("2", "slash", *"zzz", "enter"), "None of 8 keys matches zzz")
         looks(person, canned, "keys-no-match", SMALL)
+
+
+async def test_every_number_of_what_needs_a_person_leads_to_its_list(canned: Canned) -> None:
+    lists = ("deletions", "keys  /condition:createoutcomeunknown", "key stores  /is:unhealthy", "keys  /is:unhealthy")
+    async with person_at(canned.url, size=SMALL, clock=canned.clock) as person:
+        for at, crumbs in enumerate(lists):
+            await person.press("1")
+            await person.sees("Needs a person: 4", "release-signing")
+            await person.press(*["down"] * (2 if at else 0), "enter")
+            await person.sees(f" {crumbs}")
 
 
 async def test_what_a_policy_denies_is_marked_and_told(canned: Canned) -> None:

@@ -9,17 +9,18 @@ import pytest
 
 from controlplane.client import Unreachable
 from tests.tui.canned import Canned
-from tests.tui.driving import MIDDLE, SMALL, Person, golden, person_at
-from tests.tui.test_screens import open_screen, settled
+from tests.tui.driving import LARGE, MIDDLE, SMALL, Person, golden, person_at
+from tests.tui.test_screens import PATH, open_screen, settled
 from tui.feed.feed import Feed
 
-SIZES = (SMALL, MIDDLE)
+SIZES = (SMALL, MIDDLE, LARGE)
 SCREENS: dict[str, tuple[tuple[str, ...], str]] = {
     "overview": ((), "/v1/summary"),
     "keys": (("2",), "/v1/search/keys"),
     "stores": (("3",), "/v1/search/keystores"),
     "imports": (("4",), "/v1/search/keys"),
     "deletions": (("5",), "/v1/search/keys"),
+    "plan": (("6", PATH, "enter"), "/v1/plans"),
     "audit": (("7",), "/v1/audit"),
     "principals": (("colon", *"principals", "enter"), "/v1/search/principals"),
     "key": (("colon", *"key payments-data", "enter"), "/v1/keys/payments-data"),
@@ -31,6 +32,7 @@ EMPTY = {
     "stores": "There is no key store",
     "imports": "No key has imported material",
     "deletions": "No key is about to be deleted",
+    "plan": "No changes.",
     "audit": "Nothing but looking",
     "principals": "There is no principal",
     "key": "there is no key",
@@ -38,9 +40,10 @@ EMPTY = {
 LOADING = {
     "overview": "…",
     "audit": "…",
+    "plan": "Planning…",
     **dict.fromkeys(("keys", "stores", "imports", "deletions", "principals", "key"), "Reading"),
 }
-ANSWER = "! the server cannot do this now"
+ANSWER = "the server cannot do this now"
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -51,12 +54,12 @@ async def test_a_screen_with_nothing_on_it_says_so(canned: Canned, name: str) ->
 
 @pytest.mark.parametrize("name", SCREENS)
 async def test_a_screen_whose_answer_is_on_its_way_says_so(canned: Canned, name: str) -> None:
-    await seen(canned, name, "loading", LOADING[name], before=lambda: canned.silence(SCREENS[name][1]))
+    await seen(canned, name, "loading", LOADING[name], before=lambda: canned.silence(*asked(name)))
 
 
 @pytest.mark.parametrize("name", SCREENS)
 async def test_a_screen_that_could_not_be_read_says_why(canned: Canned, name: str) -> None:
-    await seen(canned, name, "failed", ANSWER, before=lambda: canned.fail(SCREENS[name][1]))
+    await seen(canned, name, "failed", ANSWER, before=lambda: canned.fail(*asked(name)))
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -74,6 +77,11 @@ async def test_a_screen_whose_server_went_away_stays_and_says_since_when_it_is_s
     await seen(canned, name, "stale", "Stale since 2026", then=lose)
 
 
+def asked(name: str) -> tuple[str, str]:
+    """The path and the method of what a screen asks first."""
+    return SCREENS[name][1], "POST" if name == "plan" else "GET"
+
+
 async def seen(
     canned: Canned,
     name: str,
@@ -83,7 +91,7 @@ async def seen(
     before: Callable[[], None] | None = None,
     then: Callable[[Person], Awaitable[None]] | None = None,
 ) -> None:
-    """The screen in this state against its golden files, small and of middle size.
+    """The screen in this state against its golden files, in every size.
 
     ``before`` it is opened, but after the program is connected, the server changes; ``then`` it is, once it is shown.
     """

@@ -98,7 +98,8 @@ class AuditTail(_Question, frozen=True):
 
 
 class Entries(_Question, frozen=True):
-    """What may be planned in a directory of this machine. Answered with :class:`DirectoryEntries`."""
+    """What may be planned in a directory of this machine, or in that of a file. Answered with
+    :class:`DirectoryEntries`, which says which directory that is."""
 
     directory: str
 
@@ -181,6 +182,9 @@ async def ask(client: Client, question: Question) -> object:
 
 
 def _entries(directory: str) -> DirectoryEntries:
+    directory = os.path.abspath(os.path.expanduser(directory))  # noqa: PTH100, PTH111
+    if not os.path.isdir(directory):  # noqa: PTH112
+        directory = os.path.dirname(directory)  # noqa: PTH120
     try:
         with os.scandir(directory) as found:
             shown = sorted((each for each in found if not each.name.startswith(".")), key=lambda each: each.name)

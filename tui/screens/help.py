@@ -27,7 +27,7 @@ TASKS: Final = (
     ("Find a key", "2 (Keys), / and a part of its name, alias or description."),
     ("Stop a key from being used", "2 (Keys), choose it, x. x again lets it be used."),
     ("Delete a key", "2 (Keys), choose it, ctrl+d, type its alias. It waits 7 to 30 days and can be kept."),
-    ("See why something is wrong", "1 (Overview), Needs a person, enter; then l for its events."),
+    ("See why something is wrong", "1 (Overview), choose it under Needs a person, enter; then l for its events."),
 )
 FILTERS: Final = (
     ("pay", "the name, an alias, the key id or the description contains it"),
@@ -36,6 +36,7 @@ FILTERS: Final = (
     ("-f pymt", "the name has these letters in this order"),
     ("@hsm-a", "it lives in this key store"),
     ("state:pending", "its state begins like this"),
+    ("condition:store", "why it is not as declared begins like this: StoreUnreachable"),
     ("is:unhealthy", "it is not as declared, or its key store is away"),
 )
 JUMPS: Final = (

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from controlplane.report import Line, Style, age
-from controlplane.schema.browse import Summary
+from controlplane.schema.browse import AttentionReason, Summary
 from controlplane.schema.keys import KeyState
 from controlplane.schema.keystores import ConnectionState
 from controlplane.schema.meta import KeyStore, Kind
@@ -23,6 +23,16 @@ from tui.widgets.table import Column, Row, Table
 ALWAYS: Final = (KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.PENDING_DELETION)
 """States that are counted even when no key is in them."""
 LEAST_BAR: Final = 4
+OF_STORES: Final = (AttentionReason.STORE_NOT_CONNECTED, AttentionReason.STORE_UNHEALTHY)
+LISTS: Final = {
+    AttentionReason.USED_WHILE_PENDING_DELETION: ("deletions", ""),
+    AttentionReason.MATERIAL_EXPIRES_SOON: ("imports", ""),
+    AttentionReason.OUTCOME_UNKNOWN: ("keys", "condition:createoutcomeunknown"),
+    AttentionReason.STORE_NOT_CONNECTED: ("stores", "is:unhealthy"),
+    AttentionReason.STORE_UNHEALTHY: ("stores", "is:unhealthy"),
+    AttentionReason.NOT_AS_DECLARED: ("keys", "is:unhealthy"),
+}
+"""Where everything that needs a person for a reason is listed: section and filter."""
 ATTENTION: Final = (
     Column("WHAT", "what", least=20),
     Column("NAME", "name", most=40, least=12),
@@ -43,7 +53,7 @@ class OverviewScreen(Framed):
     section = "overview"
     about = (
         "How things are: keys by state, key stores, what needs a person, and how much keys are used.",
-        "Tab moves between the panels; enter opens what is under the cursor.",
+        "Tab moves between the panels; enter opens what is under the cursor: one object, or the list of a number.",
     )
     OFFERS: ClassVar[tuple[str, ...]] = ("open",)
 
@@ -156,21 +166,26 @@ class OverviewScreen(Framed):
         if not summary.attention:
             table.notice(Line("✓ Nothing needs a person.", Style.GOOD))
             return
-        table.show(
-            [
+        rows: list[Row] = []
+        for reason, count in summary.attention_counts.items():
+            one, several = ("key store", "key stores") if reason in OF_STORES else ("key", "keys")
+            what = (f"{count:,} {one if count == 1 else several}", Style.HEADING)
+            lists = (f"enter lists {'it' if count == 1 else 'them'}", Style.MUTED)
+            rows.append(Row(f"all/{reason}", (words.ATTENTION[reason], what, ("", Style.MUTED), lists)))
+            rows += [
                 Row(
                     f"{each.kind}/{each.name}/{each.reason}",
                     (
-                        words.ATTENTION[each.reason],
+                        ("", Style.MUTED),
                         (each.name, Style.PLAIN),
                         (age(each.at, now) if each.at is not None else "-", Style.MUTED),
                         (each.message, Style.MUTED),
                     ),
                 )
                 for each in summary.attention
-            ],
-            matching=len(summary.attention),
-        )
+                if each.reason is reason
+            ]
+        table.show(rows)
 
     def do_open(self) -> None:
         if isinstance(self.focused, Table):
@@ -181,7 +196,10 @@ class OverviewScreen(Framed):
         if message.table.id == "stores":
             self.host.go("keys", f"@{message.key}")
             return
-        kind, name, _ = message.key.split("/", 2)
+        kind, name, *_ = message.key.split("/", 2)
+        if kind == "all":
+            self.host.go(*LISTS[AttentionReason(name)])
+            return
         self.host.open(Kind(kind), name)
 
 

@@ -95,8 +95,7 @@ class PlansScreen(Framed):
         self.set_focus(self.query_one("#path"))
 
     def do_choose(self) -> None:
-        start = os.path.expanduser(self.query_one("#path", Input).value.strip()) or "."  # noqa: PTH111
-        self.host.push_screen(ChooseScreen(start), self._chosen)
+        self.host.push_screen(ChooseScreen(self.query_one("#path", Input).value.strip() or "."), self._chosen)
 
     def _chosen(self, path: str | None) -> None:
         if path is not None:
@@ -250,7 +249,8 @@ class ChooseScreen(Framed):
 
     def __init__(self, directory: str) -> None:
         super().__init__()
-        self.directory = os.path.abspath(directory if os.path.isdir(directory) else os.path.dirname(directory) or ".")  # noqa: PTH100, PTH112, PTH120
+        self.directory = directory
+        """As it was asked for, until the feed has answered which directory that is."""
         self.entries: DirectoryEntries | None = None
 
     def body(self) -> Iterable[Widget]:
@@ -263,9 +263,10 @@ class ChooseScreen(Framed):
         self.watch_question(Entries(self.directory))
 
     def answered(self, message: Answer) -> None:
-        if not isinstance(message.value, DirectoryEntries):
-            return
+        if not isinstance(message.value, DirectoryEntries) or message.question != Entries(self.directory):
+            return  # of the directory before
         self.entries = entries = message.value
+        self.directory = entries.directory
         table = self.query_one("#entries", Table)
         if entries.wrong:
             table.notice(Line(entries.wrong, Style.WARNING), Line("backspace goes up", Style.MUTED))

@@ -7,6 +7,7 @@ what needs a person, and what the caller may do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, cast
@@ -39,7 +40,7 @@ from controlplane.schema.browse import (
     Summary,
     Verdict,
 )
-from controlplane.schema.conditions import ConditionStatus, ConditionType, find_condition, synced_word
+from controlplane.schema.conditions import ConditionStatus, ConditionType, Reason, find_condition, synced_word
 from controlplane.schema.filters import MAX_LENGTH, parse_filter, parse_object_filter
 from controlplane.schema.grants import Grant
 from controlplane.schema.keys import KeyState, Management, RefusedUse
@@ -160,7 +161,7 @@ class BrowseController(Controller):
                 for each in counted:
                     states[each.state] += each.count
                     by_store[each.key_store] = by_store.get(each.key_store, 0) + each.count
-                first, total = _attention(tx, stores, services.clock.now())
+                first, reasons = _attention(tx, stores, services.clock.now())
                 return Summary(
                     version=objects.current_version(tx),
                     time=services.clock.now(),
@@ -168,7 +169,8 @@ class BrowseController(Controller):
                     states=states,
                     stores=by_store,
                     attention=tuple(first),
-                    attention_total=total,
+                    attention_total=sum(reasons.values()),
+                    attention_counts=reasons,
                     rates=services.usage.rates.shown(),
                 )
 
@@ -290,19 +292,26 @@ def _connected(stores: Iterable[KeyStore]) -> list[str]:
 # ---- what needs a person ---------------------------------------------------------------------------------------------
 
 
-def _attention(tx: Tx, stores: Iterable[KeyStore], now: datetime) -> tuple[list[Attention], int]:
+def _attention(tx: Tx, stores: Iterable[KeyStore], now: datetime) -> tuple[list[Attention], dict[AttentionReason, int]]:
     """What has a deadline first: uses of keys that are about to go, material that expires. Then stores, then keys."""
-    used, total = keyindex.used_while_pending(tx, ATTENTION)
+    used, used_total = keyindex.used_while_pending(tx, ATTENTION)
     expiring, expiring_total = keyindex.expiring(tx, now + EXPIRES_SOON, ATTENTION)
+    unknown, unknown_total = keyindex.of_unknown_outcome(tx, ATTENTION)
     troubled, troubled_total = keyindex.troubled(tx, ATTENTION)
     about_stores = [each for store in stores if (each := _about_store(store)) is not None]
     found = [
         *(_about_use(key, count, last) for uid, count, last in used if isinstance(key := objects.get(tx, uid), Key)),
         *(_about_expiry(key) for uid in expiring if isinstance(key := objects.get(tx, uid), Key)),
-        *about_stores,
+        *(_about_key(key) for uid in unknown if isinstance(key := objects.get(tx, uid), Key)),
+        *sorted(about_stores, key=lambda each: each.reason),
         *(_about_key(key) for uid in troubled if isinstance(key := objects.get(tx, uid), Key)),
     ]
-    return found[:ATTENTION], total + expiring_total + len(about_stores) + troubled_total
+    counts = Counter(each.reason for each in about_stores)
+    counts[AttentionReason.USED_WHILE_PENDING_DELETION] = used_total
+    counts[AttentionReason.MATERIAL_EXPIRES_SOON] = expiring_total
+    counts[AttentionReason.OUTCOME_UNKNOWN] = unknown_total
+    counts[AttentionReason.NOT_AS_DECLARED] = troubled_total
+    return found[:ATTENTION], dict(+counts)
 
 
 def _about_use(key: Key, count: int, last: float) -> Attention:
@@ -345,8 +354,9 @@ def _about_store(store: KeyStore) -> Attention | None:
 def _about_key(key: Key) -> Attention:
     synced = find_condition(key.status.conditions, ConditionType.SYNCED)
     assert synced is not None, "the index says that it is not as declared for a reason"
+    unknown = synced.reason is Reason.CREATE_OUTCOME_UNKNOWN
     return Attention(
-        reason=AttentionReason.NOT_AS_DECLARED,
+        reason=AttentionReason.OUTCOME_UNKNOWN if unknown else AttentionReason.NOT_AS_DECLARED,
         kind=Kind.KEY,
         name=key.metadata.name,
         message=f"{synced.reason}: {synced.message}" if synced.message else synced.reason,

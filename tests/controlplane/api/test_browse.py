@@ -85,6 +85,8 @@ async def test_refused_uses_show_in_the_row_and_call_for_a_person(
     summary = await client.summary()
     reasons = {each.name: each.reason for each in summary.attention}
     assert reasons[f"{team}-c"] is AttentionReason.USED_WHILE_PENDING_DELETION
+    assert summary.attention_counts[AttentionReason.USED_WHILE_PENDING_DELETION] >= 1
+    assert summary.attention_total == sum(summary.attention_counts.values())
 
 
 async def test_the_summary_counts_every_key_and_every_use(client: Client, shared_server: Server, team: str) -> None:

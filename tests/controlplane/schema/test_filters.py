@@ -65,6 +65,7 @@ def test_several_states_stand_for_any_of_them() -> None:
         ("state:", "there are Creating, Enabled"),
         ("state:gone", "state:gone fits no key state"),
         ("origin:moon", "fits no origin; there are AWS_KMS, EXTERNAL"),
+        ("condition:moon", "fits no reason; there are UpToDate"),
         ("is:ill", "there is is:unhealthy"),
         ("x" * 1001, "at most 1,000 characters"),
         ("a " * (MAX_TERMS + 1), f"at most {MAX_TERMS} terms"),

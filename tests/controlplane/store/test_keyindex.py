@@ -102,6 +102,8 @@ async def fleet(database: Database) -> Database:
         ("origin:external", ["lab"]),
         ("!origin:aws_kms,aws_cloudhsm", ["lab"]),
         ("is:unhealthy", ["card-pins"]),
+        ("condition:storeunr", ["card-pins"]),
+        ("condition:create", []),
         ("!is:unhealthy state:enabled", ["payments-root", "web-cookies"]),
         ("team=payments", []),
     ],
@@ -176,6 +178,17 @@ async def test_troubled_keys_are_those_that_wait_for_a_person(fleet: Database) -
     found = fleet.read(lambda tx: objects.get(tx, uids[0]))
     assert found is not None
     assert found.metadata.name == "card-pins"
+
+
+async def test_a_key_of_which_nobody_knows_what_became_is_told_apart(fleet: Database) -> None:
+    await fleet.write(lambda tx: add(tx, "lost", material=False, synced=Reason.CREATE_OUTCOME_UNKNOWN))
+    (uid,), total = fleet.read(lambda tx: keyindex.of_unknown_outcome(tx, 10))
+    assert total == 1
+    found = fleet.read(lambda tx: objects.get(tx, uid))
+    assert found is not None
+    assert found.metadata.name == "lost"
+    assert fleet.read(lambda tx: keyindex.troubled(tx, 10))[1] == 1
+    assert names(fleet, "condition:createoutcomeunknown") == ["lost"]
 
 
 async def test_keys_whose_material_expires_come_the_first_one_first(database: Database) -> None:
