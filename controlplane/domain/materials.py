@@ -79,3 +79,11 @@ def _turned(present: MaterialStatus, kind: RotationType, now: datetime) -> Mater
     if present.state is MaterialState.CURRENT:
         return msgspec.structs.replace(present, state=MaterialState.NON_CURRENT)
     return present
+
+
+def lost_words(key: Key, lost: MaterialStatus) -> str:
+    """What is said of material that its key store no longer has."""
+    return (
+        f"key store {key.spec.key_store} no longer has material {lost.material_id}; nothing is made in its place, "
+        "because that could not decrypt what it encrypted"
+    )

@@ -146,11 +146,7 @@ class External:
                 reason = Reason.MATERIAL_DAMAGED if damaged else Reason.STORE_UNREACHABLE
                 raise Held(reason, error.message) from None
             if found is None:
-                raise Held(
-                    Reason.MATERIAL_LOST,
-                    f"key store {key.spec.key_store} no longer has material {present.material_id}; nothing is made in "
-                    "its place, because that could not decrypt what it encrypted",
-                )
+                raise Held(Reason.MATERIAL_LOST, materials.lost_words(key, present))
 
     async def destroy(self, key: Key, present: MaterialStatus) -> None:
         """Destroy one material and its token, then look whether it is gone.

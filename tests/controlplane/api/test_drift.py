@@ -89,6 +89,32 @@ def test_material_that_no_key_names_is_reported_and_left_alone(shared_server: Se
     assert shared_server.ok("GET", f"/v1/drift?specSet={spec_set}")["items"] == []
 
 
+def test_material_that_is_gone_is_reported_at_once_and_once(shared_server: Server, tmp_path: Path) -> None:
+    spec_set = name()
+    device = tmp_path / "device.json"
+    store = document("KeyStore", spec_set, type="memory", memory={"device": str(device)})
+    keys = [document("Key", f"{spec_set}-{each}", keyStore=spec_set) for each in "ab"]
+    shared_server.apply(spec_set, [store, *keys])
+    uid = shared_server.ok("GET", f"/v1/keys/{spec_set}-a")["metadata"]["uid"]
+    held = json.loads(device.read_bytes())
+    (gone,) = [each for each in held if each.startswith(f"keystead:{uid}:")]
+    device.write_text(json.dumps({each: slot for each, slot in held.items() if each != gone}))
+    for _ in range(2):
+        (found,) = shared_server.ok("GET", f"/v1/drift?specSet={spec_set}")["items"]
+        assert (found["name"], found["reason"]) == (f"{spec_set}-a", "MaterialLost")
+        assert f"{spec_set} no longer has material {gone.rsplit(':')[-1]}" in found["message"]
+        shared_server.ok("POST", f"/v1/keys/{spec_set}-a/actions/reconcile", {})
+        eventually(lambda: _drifted(shared_server, f"{spec_set}-a"), "the reconciler has looked, too")
+    device.write_text(json.dumps(held))
+    shared_server.ok("POST", f"/v1/keys/{spec_set}-a/actions/reconcile", {})
+    eventually(lambda: drift_of(shared_server, spec_set) == {}, "it is found again")
+
+
+def _drifted(server: Server, key: str) -> bool:
+    conditions = server.ok("GET", f"/v1/keys/{key}")["status"]["conditions"]
+    return any((each["type"], each["status"]) == ("Drifted", "True") for each in conditions)
+
+
 def test_the_command_says_so_by_its_exit_code(
     shared_server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
