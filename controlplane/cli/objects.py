@@ -7,14 +7,16 @@ everything that is wrong.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from controlplane.cli.output import Output, interactive
 from controlplane.errors import InvalidInput, KeysteadError
 from controlplane.report import Line, Style, describe_lines, moment, table_lines
+from controlplane.schema.events import Event
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, DeletionRequest, Key, Kind
 
@@ -54,22 +56,28 @@ async def _get(kind: Kind, name: str | None, url: str | None, spec_set: str | No
     return found, datetime.now(UTC)
 
 
+EVENTS: Final = 10
+"""The newest ones of the object that is described."""
+
+
 def describe(kind: Kind, name: str, output: Output, *, url: str | None) -> int:
     """Everything about one object."""
-    item, refused = asyncio.run(_describe(kind, name, url))
+    item, refused, events = asyncio.run(_describe(kind, name, url))
     value = msgspec.to_builtins(item)
     if item.kind is Kind.KEY:
         value["refusedUses"] = refused
-    output.answer(value, describe_lines(item, datetime.now(UTC), refused))
+    value["events"] = events
+    output.answer(value, describe_lines(item, datetime.now(UTC), refused, events))
     return 0
 
 
-async def _describe(kind: Kind, name: str, url: str | None) -> tuple[AnyObject, list[RefusedUse]]:
+async def _describe(kind: Kind, name: str, url: str | None) -> tuple[AnyObject, list[RefusedUse], Sequence[Event]]:
     from controlplane.client import Client
 
     async with Client.from_environment(url) as client:
         item = await client.get(kind, name)
-        return item, await client.refused_uses(item.metadata.name) if item.kind is Kind.KEY else []
+        refused = await client.refused_uses(item.metadata.name) if item.kind is Kind.KEY else []
+        return item, refused, (await client.events(uid=item.metadata.uid, limit=EVENTS)).items
 
 
 def act(

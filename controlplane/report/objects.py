@@ -19,6 +19,7 @@ from controlplane.schema.conditions import (
     find_condition,
     synced_word,
 )
+from controlplane.schema.events import Event
 from controlplane.schema.keys import RefusedUse
 from controlplane.schema.meta import AnyObject, Key, KeyStore, Kind, Principal, XksProxy
 from controlplane.schema.secrets import holds_secret, names_secret
@@ -88,8 +89,11 @@ def _stale(condition: Condition, item: AnyObject) -> bool:
     return condition.observed_generation < item.metadata.generation
 
 
-def describe_lines(item: AnyObject, now: datetime, refused: Sequence[RefusedUse] = ()) -> Iterator[Line]:
-    """Everything about one object; ``refused`` are the refused uses of a key that is pending deletion."""
+def describe_lines(
+    item: AnyObject, now: datetime, refused: Sequence[RefusedUse] = (), events: Sequence[Event] = ()
+) -> Iterator[Line]:
+    """Everything about one object; ``refused`` are the refused uses of a key that is pending deletion, ``events`` what
+    happened to it lately, oldest first."""
     meta, status = item.metadata, item.status
     facts: list[tuple[str, str]] = [("Name", meta.name), ("Kind", item.kind), ("Uid", meta.uid)]
     facts += _own_facts(item)
@@ -136,6 +140,10 @@ def describe_lines(item: AnyObject, now: datetime, refused: Sequence[RefusedUse]
         yield Line("Offers:", Style.HEADING)
         rows = [((spec, ", ".join(usages)), Style.PLAIN) for spec, usages in sorted(item.status.key_specs.items())]
         yield from table(("KEY SPEC", "USAGES"), rows, "  ")
+    if events:
+        yield Line("Events:", Style.HEADING)
+        told = [((age(e.last_at, now), e.reason, str(e.count), e.message), Style.PLAIN) for e in events]
+        yield from table(("AGE", "REASON", "COUNT", "MESSAGE"), told, "  ")
 
 
 def _own_facts(item: AnyObject) -> Iterator[tuple[str, str]]:

@@ -16,12 +16,28 @@ import pytest
 
 from controlplane.cli import plan as plan_commands
 from controlplane.cli import serve as servers
+from controlplane.schema.events import Event, EventPage, EventReason
+from controlplane.schema.meta import Kind
 from controlplane.schema.plans import Action, ObjectPage, ServerInfo
 from tests.controlplane.cli.running import Ran, Run, process, progress, serve_plan
 from tests.controlplane.fakeapi import FakeApi, answer, problem, serving
 from tests.controlplane.samples import NOW, change, create, deletion, key, key_store, plan
 
 # ---- objects ---------------------------------------------------------------------------------------------------------
+
+
+def event(name: str, message: str) -> Event:
+    return Event(
+        version=1,
+        kind=Kind.KEY,
+        uid="u",
+        name=name,
+        reason=EventReason.DRIFT_CORRECTED,
+        message=message,
+        first_at=NOW,
+        last_at=NOW,
+        count=2,
+    )
 
 
 def test_get_lists_every_page(run: Run, api: FakeApi) -> None:
@@ -43,11 +59,16 @@ def test_get_and_describe_one_object(run: Run, api: FakeApi) -> None:
     api.answers["GET", "/v1/keys/payments"] = answer(key(deletion=deletion()))
     api.answers["GET", "/v1/keys/payments/refused-uses"] = answer([])
     api.answers["GET", "/v1/keystores/hsm-a"] = answer(key_store())
+    message = "put back as declared: enabled is false, stated is true"
+    happened = event("payments", message)
+    api.answers["GET", "/v1/events"] = answer(EventPage(items=(happened,), version=1))
     assert "PendingDeletion" in run("get", "key", "payments").out
     assert run("get", "keys", "payments", "--json").json["metadata"]["name"] == "payments"
     assert "Deletion:\n  due 2026-11-30" in run("describe", "key", "payments").out
+    assert f"DriftCorrected  2      {message}\n" in run("describe", "key", "payments").out
     described = run("describe", "key", "payments", "--json").json
     assert (described["kind"], described["refusedUses"]) == ("Key", [])
+    assert [each["reason"] for each in described["events"]] == ["DriftCorrected"]
     assert "Kind:       KeyStore\n" in run("describe", "key-store", "hsm-a").out
 
 
@@ -202,6 +223,8 @@ def test_text_of_a_server_is_escaped_in_every_form(run: Run, api: FakeApi, spec:
     evil = "\x1b]0;owned\x07 \x9b2J \u202ekeep"
     api.answers["GET", "/v1/keys/a"] = answer(key("a", description=evil))
     api.answers["GET", "/v1/keys/a/refused-uses"] = answer([])
+    happened = event("a", evil)
+    api.answers["GET", "/v1/events"] = answer(EventPage(items=(happened,), version=1))
     api.answers["GET", "/v1/keys/b"] = problem(404, "NotFound", evil)
     serve_plan(api, plan(change(Action.CREATE, "a", message=evil)))
     for arguments in (["describe", "key", "a"], ["get", "keys", "b"], ["plan", str(spec)]):
