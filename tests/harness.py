@@ -161,7 +161,7 @@ class Server:
         self.output_path = directory.with_name(directory.name + ".out")
         self.settings = {"regions": [REGION, OTHER_REGION], "log_level": "debug", **settings}
         self.port = 0
-        self.process: warm.Forked | None = None
+        self.process: warm.Process | None = None
         self._clients: list[BaseClient] = []
 
     @property
@@ -170,7 +170,7 @@ class Server:
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
-    def spawn(self) -> warm.Forked:
+    def spawn(self) -> warm.Process:
         """Start the process and wait for nothing."""
         assert self.process is None, "it runs already"
         environment = {
@@ -220,7 +220,7 @@ class Server:
         self._forget()
         assert code == 0, f"exit {code} after SIGTERM:\n{self.log()[-4000:]}"
 
-    def terminate(self) -> warm.Forked:
+    def terminate(self) -> warm.Process:
         """SIGTERM, and do not wait."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

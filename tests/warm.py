@@ -2,8 +2,11 @@
 one from nothing, a command's a fifth.
 
 Used by ``harness`` for servers and by the tests that run many commands. What runs is what would run from nothing: a
-process and a session of its own, with its own environment, working directory and streams. Guarantees: a server that was
-started is a child of the test process, so that it is waited for as any other; nothing outlives the test process.
+process and a session of its own, with its own environment, working directory and streams. Where the environment says
+something to the dynamic linker, which a fork would not hear, a server is started from nothing.
+
+Guarantees: a server that was started is a child of the test process, so that it is waited for as any other; nothing
+outlives the test process.
 """
 
 from __future__ import annotations
@@ -78,8 +81,21 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def start(program: str, argv: Sequence[str], environment: Mapping[str, str], *, stdout: int, stderr: int) -> Forked:
+Process = Forked | subprocess.Popen[bytes]
+
+
+def start(program: str, argv: Sequence[str], environment: Mapping[str, str], *, stdout: int, stderr: int) -> Process:
     """Start a Python program as ``python -c`` does, with a pipe as its standard input, in a session of its own."""
+    if "LD_PRELOAD" in environment:
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *argv],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+        )
     theirs, ours = os.pipe()
     asked = {"program": program, "argv": ["-c", *argv], "cwd": str(ROOT), "environment": dict(environment)}
     with socket.socket(socket.AF_UNIX) as line:
@@ -117,7 +133,7 @@ def place() -> str:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "KEYSTEAD_", "COV_", "PYTEST_", "PYTHON"))
+        if not name.startswith(("AWS_", "KEYSTEAD_", "COV_", "PYTEST_", "PYTHON", "LD_PRELOAD"))
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.warm", str(listener.fileno())],
