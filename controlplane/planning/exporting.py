@@ -6,13 +6,14 @@ so a plan of them is empty; an object that no set owns is written whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from controlplane.domain.ownership import leaf_value, leaves_of, live_leaves, set_manager, unflattened
+from controlplane.domain.ownership import Leaves, leaf_value, leaves_of, live_leaves, set_manager, unflattened
 from controlplane.schema.documents import declare
+from controlplane.schema.keys import Management
 from controlplane.schema.keystores import STANDARD
 from controlplane.schema.meta import AnyObject, Kind
 from controlplane.store import claims, objects
@@ -43,14 +44,16 @@ def _document(tx: Tx, present: AnyObject, spec_set: str | None) -> dict[str, Any
     own = next((kept.claim for kept in claims.of(tx, present.metadata.uid) if kept.claim.manager == manager), None)
     if own is None:
         return raw if owner == spec_set else None
-    raw["spec"] = _stated(present, own.leaves.keys(), raw["spec"])
+    # What is only observed keeps what it is compared with: the values of now would end the drift that is watched.
+    observed = present.spec.management is Management.OBSERVE
+    raw["spec"] = _stated(present, own.leaves, raw["spec"], as_stated=observed)
     return raw
 
 
-def _stated(present: AnyObject, paths: Iterable[str], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec with these leaves; those that are absent now are left out."""
-    live = live_leaves(present.spec)
-    values = {path: leaf_value(Kind(present.kind), live, path) for path in sorted(paths)}
+def _stated(present: AnyObject, leaves: Leaves, whole: Mapping[str, Any], *, as_stated: bool) -> dict[str, Any]:
+    """The spec with these leaves, ``as_stated`` or as they are now; those that are absent are left out."""
+    live = leaves if as_stated else live_leaves(present.spec)
+    values = {path: leaf_value(Kind(present.kind), live, path) for path in sorted(leaves)}
     stated = unflattened({path: value for path, value in values.items() if value is not None})
     required = {field.encode_name for field in msgspec.structs.fields(present.spec) if field.required}
     missing = {name: whole[name] for name in required - leaves_of(stated).keys() if name in whole}
