@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from controlplane.cli.output import Output, interactive
 from controlplane.errors import InvalidInput
 from controlplane.report import Line, Style, probe_lines
+from controlplane.schema.keys import Management
 from controlplane.schema.meta import AnyObject, Key, Kind
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def set_fields(
 
     done = _ask(url, ask)
     lines = [Line(f"Key {done.metadata.name} is changed.", Style.GOOD)]
-    if (owner := done.metadata.spec_set) is not None:
+    left_alone = done.spec.management in (Management.OBSERVE, Management.PAUSED)
+    if (owner := done.metadata.spec_set) is not None and not left_alone:
         lines.append(Line(f"What spec set {owner} states is put back: change that in its files.", Style.WARNING))
     output.answer(done, lines)
     return 0

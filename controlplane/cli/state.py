@@ -71,7 +71,8 @@ def adopt_material(
     done = _ask(
         url, lambda client: client.adopt_material(key_store, theirs, renamed, spec_set=spec_set, key_spec=key_spec)
     )
-    return _say(done, f"is made of {theirs} in key store {key_store}", output)
+    leaves = f"; declare it in spec set {spec_set}, or its next apply schedules the deletion" if spec_set else ""
+    return _say(done, f"is made of {theirs} in key store {key_store}{leaves}", output)
 
 
 def manage(verb: Verb, kind: str, name: str, output: Output, *, url: str | None) -> int:

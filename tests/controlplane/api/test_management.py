@@ -100,6 +100,7 @@ def test_material_of_a_device_becomes_a_key_once(
     device.write_text(json.dumps({**held, "strangers": held[ours]}))
     said = run("adopt", "strangers", "--key-store", store, "--as", given, "--spec-set", spec_set)
     assert f"The key {given} is made of strangers" in said
+    assert f"declare it in spec set {spec_set}" in said
     key = ready(shared_server, given)
     (material,) = key["status"]["materials"]
     assert json.loads(device.read_bytes()).keys() == {ours, material["name"]}
