@@ -50,6 +50,7 @@ T = TypeVar("T")
 LONG = os.environ.get("KEYSTEAD_LONG") == "1"
 STORES = {"a": STANDARD, "b": HSM, "c": HSM}
 """Where the key of each name is usually declared."""
+PEOPLE = ("ci", "cd")
 STRAY = Slot(KeySpec.SYMMETRIC_DEFAULT, b"s" * 32, "stray")
 LOOKED_AT = (Management.OBSERVE, Management.PAUSED)
 
@@ -132,9 +133,25 @@ class DeclaredState(RuleBasedStateMachine):
         self.sets[team].write("Key", name, {"keyStore": STORES[name], "tags": {team: "yes"}})
         self.then(team, then)
 
-    @rule(team=teams, description=st.sampled_from(["", "x"]), tags=some(team=st.sampled_from(["p", "q"])), then=then)
-    def write_principal(self, team: str, description: str, tags: dict[str, str], then: dict[str, Any] | None) -> None:
-        self.sets[team].write("Principal", "ci", {"description": description, "tags": tags})
+    @rule(
+        team=teams,
+        name=st.sampled_from(PEOPLE),
+        description=st.sampled_from(["", "x"]),
+        tags=some(team=st.sampled_from(["p", "q"])),
+        management=managements,
+        then=then,
+    )
+    def write_principal(
+        self,
+        team: str,
+        name: str,
+        description: str,
+        tags: dict[str, str],
+        management: str,
+        then: dict[str, Any] | None,
+    ) -> None:
+        spec = {"description": description, "tags": tags, "management": management}
+        self.sets[team].write("Principal", name, spec)
         self.then(team, then)
 
     @rule(connected=st.booleans(), management=managements, then=then)
@@ -144,22 +161,24 @@ class DeclaredState(RuleBasedStateMachine):
 
     @rule(
         team=teams,
-        place=st.sampled_from([*(("Key", name) for name in STORES), ("Principal", "ci"), ("KeyStore", HSM)]),
+        place=st.sampled_from(
+            [*(("Key", name) for name in STORES), *(("Principal", name) for name in PEOPLE), ("KeyStore", HSM)]
+        ),
         then=then,
     )
     def take_out(self, team: str, place: tuple[str, str], then: dict[str, Any] | None) -> None:
         self.sets[team].files.pop(place, None)
         self.then(team, then)
 
-    @rule(team=teams, data=st.data(), then=then)
-    def move(self, team: str, data: st.DataObject, then: dict[str, Any] | None) -> None:
+    @rule(team=teams, kind=st.sampled_from(["Key", "Principal"]), data=st.data(), then=then)
+    def move(self, team: str, kind: str, data: st.DataObject, then: dict[str, Any] | None) -> None:
         of = self.sets[team]
-        declared = sorted(name for kind, name in of.files if kind == "Key")
-        free = sorted(STORES.keys() - set(declared))
+        declared = sorted(name for each, name in of.files if each == kind)
+        free = sorted({*(STORES if kind == "Key" else PEOPLE)} - set(declared))
         if declared and free:
             name, other = data.draw(st.sampled_from(declared)), data.draw(st.sampled_from(free))
-            document = of.files.pop(("Key", name))
-            of.write("Key", other, document["spec"], moved_from=name)
+            document = of.files.pop((kind, name))
+            of.write(kind, other, document["spec"], moved_from=name)
         self.then(team, then)
 
     def then(self, team: str, applied: dict[str, Any] | None) -> None:
