@@ -275,7 +275,14 @@ ACTIONS: Final = (
     Action("store-keys", "enter", "its keys", "The keys that live in it.", Group.STORE, cli=("keystead get keys",)),
     # ---- plans
     Action("choose", "o", "look for files", "Look for a spec file or a directory of them.", Group.PLAN),
-    Action("path", "f", "type a path", "Type the path of spec files.", Group.PLAN),
+    Action(
+        "path",
+        "f",
+        "type a path",
+        "Type the path of spec files, with --target, --values and --spec-set as on the command line.",
+        Group.PLAN,
+        cli=("keystead plan PATH --target KIND/NAME --values FILE --spec-set NAME",),
+    ),
     Action("plan", "r", "plan again", "Plan what the files say now.", Group.PLAN, cli=("keystead plan PATH",)),
     Action(
         "own",

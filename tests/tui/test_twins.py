@@ -28,6 +28,7 @@ def test_a_twin_that_the_table_of_actions_names_is_a_command_line(twin: str, tmp
             "TAG=VALUE": "team=payments",
             "TAG": "stage",
             "KIND": "key",
+            "KIND/NAME": "Key/payments",
             "PATH": str(tmp_path),
         },
         **{"DIR": str(tmp_path), "FILE": str(tmp_path / "plan.json")},

@@ -28,8 +28,9 @@ from controlplane.schema.imports import (
 )
 from controlplane.schema.meta import AnyObject, Kind
 from controlplane.schema.plans import Applied, Plan, Progress
-from controlplane.specfiles import default_spec_set, load_or_raise, placed
+from controlplane.specfiles import LoadedSet, default_spec_set, load_or_raise, placed
 from controlplane.values import read as read_values
+from tui.planline import PlanLine
 
 APPLY_SECONDS: Final = 300.0
 FIRST_POLL_SECONDS: Final = 0.25
@@ -60,10 +61,9 @@ class Edit(_Order, frozen=True):
 
 
 class MakePlan(_Order, frozen=True):
-    """What an apply of the spec files at ``path`` would do. Comes to a :class:`~controlplane.schema.plans.Plan`."""
+    """What an apply of the spec files of a line would do. Comes to a :class:`~controlplane.schema.plans.Plan`."""
 
-    path: str
-    spec_set: str | None = None
+    line: PlanLine
     take_ownership: bool = False
     """Take fields that others state, and objects that no set owns."""
 
@@ -181,14 +181,25 @@ async def _act(client: Client, order: Act) -> AnyObject:
 
 
 async def _plan(client: Client, order: MakePlan) -> Plan:
-    paths = [_path(order.path)]
-    loaded = await asyncio.to_thread(load_or_raise, paths, stdin=io.BytesIO(), look=read_values((), os.environ))
+    line = order.line
+    paths, values = [_path(each) for each in line.paths], tuple(_path(each) for each in line.values)
+    loaded = await asyncio.to_thread(_load, paths, values)
     try:
         return await client.plan(
-            order.spec_set or default_spec_set(paths), loaded.declared, take_ownership=order.take_ownership
+            line.spec_set or default_spec_set(paths),
+            loaded.declared,
+            take_ownership=order.take_ownership,
+            targets=line.targets,
         )
     except InvalidSpec as error:
         raise InvalidSpec([placed(problem, loaded) for problem in error.problems]) from None
+
+
+def _load(paths: list[Path], values: tuple[Path, ...]) -> LoadedSet:
+    for each in values:
+        if not each.is_file():
+            raise InvalidInput(f"--values {each}: there is no such file")
+    return load_or_raise(paths, stdin=io.BytesIO(), look=read_values(values, os.environ))
 
 
 async def _apply(client: Client, order: ApplyPlan) -> AsyncIterator[tuple[Applied | Progress, bool]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Input, Label
 
-from controlplane.errors import InvalidSpec, KeysteadError
+from controlplane.errors import InvalidInput, InvalidSpec, KeysteadError
 from controlplane.report import (
     Line,
     Style,
@@ -29,6 +30,7 @@ from tui.actions import Action
 from tui.feed.messages import Answer, Outcome, Progressed, Trouble
 from tui.feed.orders import ApplyPlan, MakePlan
 from tui.feed.questions import DirectoryEntries, Entries
+from tui.planline import HINT, parse_plan_line
 from tui.screens.base import HIDDEN, YES, Framed, Verdict
 from tui.screens.dialogs import ConfirmDialog
 from tui.widgets.lines import Lines
@@ -38,6 +40,10 @@ WELCOME = (
     Line("A plan says what an apply of spec files would do, and changes nothing.", Style.HEADING),
     Line(""),
     Line("Type the path of a file or directory above and press enter, or o to look for one."),
+    Line(
+        "As on the command line: --target KIND/NAME leaves out all else, --values FILE gives references a value.",
+        Style.MUTED,
+    ),
     Line("The name of the directory or file is the spec set: the set that owns its objects.", Style.MUTED),
     Line("What was in a set before and is not in its files any more is scheduled for deletion.", Style.MUTED),
 )
@@ -65,7 +71,7 @@ class PlansScreen(Framed):
         self._begun_at = 0.0
 
     def body(self) -> Iterable[Widget]:
-        path = Input(placeholder="a spec file or a directory of them", id="path")
+        path = Input(placeholder=HINT, id="path")
         fields = Horizontal(Label("Files ", classes="label"), path, id="fields")
         yield Vertical(fields, Lines(WELCOME, id="plan"))
 
@@ -95,11 +101,17 @@ class PlansScreen(Framed):
         self.set_focus(self.query_one("#path"))
 
     def do_choose(self) -> None:
-        self.host.push_screen(ChooseScreen(self.query_one("#path", Input).value.strip() or "."), self._chosen)
+        self.host.push_screen(ChooseScreen(self._typed_path()), self._chosen)
+
+    def _typed_path(self) -> str:
+        try:
+            return parse_plan_line(self.query_one("#path", Input).value).paths[0]
+        except InvalidInput:
+            return "."
 
     def _chosen(self, path: str | None) -> None:
         if path is not None:
-            self.query_one("#path", Input).value = path
+            self.query_one("#path", Input).value = shlex.quote(path)
             self.do_plan()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -116,9 +128,10 @@ class PlansScreen(Framed):
         self._make_plan(taking=True)
 
     def _make_plan(self, *, taking: bool) -> None:
-        path = self.query_one("#path", Input).value.strip()
-        if not path:
-            self.host.say("type the path of a spec file or directory first", wrong=True)
+        try:
+            line = parse_plan_line(self.query_one("#path", Input).value)
+        except InvalidInput as error:
+            self.host.say(error.message, wrong=True)
             self.do_path()
             return
         if self.busy:
@@ -127,7 +140,7 @@ class PlansScreen(Framed):
         self.plan, self.busy, self._after = None, "planning…", []
         self.taking = taking
         self._show([Line("Planning…", Style.MUTED)])
-        self.order(MakePlan(path, take_ownership=taking))
+        self.order(MakePlan(line, take_ownership=taking))
         self.focus_body()
         self.update_frame()
 
