@@ -17,6 +17,13 @@ def name() -> str:
     return f"t-{uuid.uuid4()}"
 
 
+def put(device: Path, slots: dict[str, Any]) -> None:
+    """Make this what the device holds, whole at every moment: the server probes it when it likes."""
+    draft = device.with_suffix(".put")
+    draft.write_text(json.dumps(slots))
+    draft.replace(device)
+
+
 def drift_of(server: Server, spec_set: str) -> dict[str, Any]:
     items = server.ok("GET", f"/v1/drift?specSet={spec_set}")["items"]
     return {item["name"]: item for item in items}
@@ -79,7 +86,7 @@ def test_material_that_no_key_names_is_reported_and_left_alone(shared_server: Se
     held = json.loads(device.read_bytes())
     (ours,) = held
     left_over = f"keystead:{uuid.uuid4()}:{'0' * 64}"
-    device.write_text(json.dumps({**held, "strangers": held[ours], left_over: held[ours]}))
+    put(device, {**held, "strangers": held[ours], left_over: held[ours]})
     report = shared_server.ok("GET", "/v1/drift")
     found = [item["message"] for item in report["items"] if (item["name"], item["reason"]) == (spec_set, "NotManaged")]
     assert len(found) == 2
@@ -98,14 +105,14 @@ def test_material_that_is_gone_is_reported_at_once_and_once(shared_server: Serve
     uid = shared_server.ok("GET", f"/v1/keys/{spec_set}-a")["metadata"]["uid"]
     held = json.loads(device.read_bytes())
     (gone,) = [each for each in held if each.startswith(f"keystead:{uid}:")]
-    device.write_text(json.dumps({each: slot for each, slot in held.items() if each != gone}))
+    put(device, {each: slot for each, slot in held.items() if each != gone})
     for _ in range(2):
         (found,) = shared_server.ok("GET", f"/v1/drift?specSet={spec_set}")["items"]
         assert (found["name"], found["reason"]) == (f"{spec_set}-a", "MaterialLost")
         assert f"{spec_set} no longer has material {gone.rsplit(':')[-1]}" in found["message"]
         shared_server.ok("POST", f"/v1/keys/{spec_set}-a/actions/reconcile", {})
         eventually(lambda: _drifted(shared_server, f"{spec_set}-a"), "the reconciler has looked, too")
-    device.write_text(json.dumps(held))
+    put(device, held)
     shared_server.ok("POST", f"/v1/keys/{spec_set}-a/actions/reconcile", {})
     eventually(lambda: drift_of(shared_server, spec_set) == {}, "it is found again")
 
