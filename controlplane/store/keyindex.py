@@ -113,14 +113,19 @@ def find(
     first = f"{column} IS NULL, " if sort in _NULLS_LAST else ""
     order = f"name{direction}" if sort is KeySort.NAME else f"{first}{column}{direction}, name"
     rows = tx.execute(
-        f"SELECT uid FROM ({source}){condition} ORDER BY {order} LIMIT ? OFFSET ?", (*values, limit, offset)
-    )
+        f"SELECT uid, name FROM ({source}){condition} ORDER BY {order} LIMIT ? OFFSET ?", (*values, limit, offset)
+    ).fetchall()
     uids = [row[0] for row in rows]
     total = int(tx.execute("SELECT count(*) FROM key_index").fetchone()[0])
     if not where:
         return Found(uids, total, total)
     if not offset and len(uids) < limit:
         return Found(uids, len(uids), total)  # that was all of them: another look at every key costs as much again
+    if sort is KeySort.NAME and rows:
+        # What came before the last row was looked at; only what comes after it has to be.
+        beyond = f"{condition} AND name {'<' if descending else '>'} ?"
+        rest = tx.execute(f"SELECT count(*) FROM ({source}){beyond}", (*values, rows[-1][1])).fetchone()[0]
+        return Found(uids, offset + len(uids) + int(rest), total)
     matching = int(tx.execute(f"SELECT count(*) FROM ({source}){condition}", values).fetchone()[0])
     return Found(uids, matching, total)
 

@@ -135,6 +135,29 @@ async def test_a_list_is_sorted_by_what_was_asked_and_then_by_name(
     assert names(fleet, "", sort=sort) == order
 
 
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", [KeySort.NAME, KeySort.STATE])
+async def test_every_window_tells_how_many_match_and_together_they_are_those(
+    fleet: Database, sort: KeySort, descending: bool
+) -> None:
+    found: list[str] = []
+    for offset in range(6):
+        window = fleet.read(
+            lambda tx, offset=offset: keyindex.find(  # type: ignore[misc]
+                tx,
+                parse_filter("!@hsm-a"),
+                connected=STORES,
+                sort=sort,
+                descending=descending,
+                offset=offset,
+                limit=1,
+            )
+        )
+        assert (window.matching, window.total) == (4, 5)
+        found += window.uids
+    assert len(found) == len(set(found)) == 4
+
+
 async def test_what_is_due_first_comes_first_and_what_stays_comes_last(fleet: Database) -> None:
     for name, days in (("web-cookies", 30), ("payments-root", 7)):
         key = fleet.read(lambda tx, name=name: objects.get_named(tx, Kind.KEY, name))  # type: ignore[misc]
