@@ -81,10 +81,8 @@ async def test_what_was_declared_before_the_start_is_looked_at(running: Running)
 
 async def test_what_is_declared_while_it_runs_is_picked_up(running: Running) -> None:
     await running.runtime.start()
-    await running.world.add_key()
-    await running.until(lambda: bool(running.world.key().status.conditions))
-    assert not running.made(), "its store is not there yet"
     await running.world.add_store()
+    await running.world.add_key()
     await running.until(running.made)
     await running.world.change("k", enabled=False)
     await running.until(lambda: running.world.key().status.observed_generation == 2)

@@ -23,8 +23,12 @@ from botocore.credentials import Credentials
 from controlplane.api.xks import listeners, tls
 from controlplane.api.xks.door import XksDoor
 from controlplane.api.xks.served import read_secret
+from controlplane.audit.journal import AuditJournal
+from controlplane.clock import ManualClock
 from controlplane.errors import InvalidInput
 from controlplane.schema.xksproxies import DesiredXksProxy, XksCredential, XksTls
+from controlplane.usage.perform import Usage
+from controlplane.usage.strangers import Strangers
 from tests.harness import document
 from tests.xksclient import HOST, ProxyFiles, Signer, XksClient, metadata, refused
 from tests.xksproxied import SECRET, Proxied
@@ -287,11 +291,15 @@ def test_error_codes_requests_that_are_begun_and_not_ended_keep_nobody_out(clien
 
 
 async def test_error_codes_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: ManualClock
 ) -> None:
     monkeypatch.setattr(listeners, "RECEIVE_SECONDS", 0.01)
+    journal = AuditJournal(tmp_path, sync=False)
+    journal.open()
     port, said = object.__new__(listeners._Port), []
     port._running, port._door = 0, object.__new__(XksDoor)
+    port._door._usage = object.__new__(Usage)
+    port._door._usage.strangers = Strangers(journal, clock)
 
     async def receive() -> dict[str, Any]:
         if said:
@@ -302,7 +310,9 @@ async def test_error_codes_a_body_that_does_not_arrive_is_given_up_and_its_conne
     async def send(message: dict[str, Any]) -> None:
         said.append(message)
 
-    await port._app({"type": "http"}, receive, send)
+    await port._app({"type": "http", "headers": []}, receive, send)
+    assert journal.head.seq == 1, "it is in the audit journal"
+    await journal.close()
     assert said[0]["status"] == 429
     assert (b"connection", b"close") in said[0]["headers"]
     assert b"did not arrive in time" in said[1]["body"]
