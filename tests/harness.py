@@ -75,7 +75,18 @@ if "xks_connections" in changes:
     changes["xks_connections"] = msgspec.convert(changes["xks_connections"], dict[str, XksConnection])
 server.GRACE_SECONDS = changes.pop("grace_seconds", server.GRACE_SECONDS)
 patience = changes.pop("xks_patience", 16)
-client.DNS_SECONDS = changes.pop("xks_dns_seconds", client.DNS_SECONDS)
+names = changes.pop("names_in", None)
+if names is not None:
+    import socket
+    resolve, client.DNS_SECONDS = socket.getaddrinfo, 0
+    def look_up(host, *arguments, **more):
+        if str(host).endswith(".test"):
+            known = dict(line.split() for line in Path(names).read_text().splitlines())
+            if host not in known:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            host = known[host]
+        return resolve(host, *arguments, **more)
+    socket.getaddrinfo = look_up
 XksOptions.budget = property(lambda options: patience * options.timeout_milliseconds / 1000)
 settings = msgspec.structs.replace(settings, regions=regions, standard=standard, **changes)
 runs = server if settings.workers == 1 else processes
@@ -91,7 +102,8 @@ except KeysteadError as error:
 
 ``grace_seconds``: how long it waits for requests under way when it stops. ``xks_patience``: times so much it waits
 longer for external key stores than KMS does, because a machine that runs many tests at once is slow. 1 where a test is
-about the time itself. ``xks_dns_seconds``: how long it believes an address.
+about the time itself. ``names_in``: a file of names below ``.test`` and their addresses, which can
+change while it runs; others below ``.test`` do not exist, and no address is believed for longer than one look.
 """
 
 

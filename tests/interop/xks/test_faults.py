@@ -19,7 +19,6 @@ import trustme
 from tests.harness import Refused, Server, eventually, in_time, refusal
 from tests.interop.test_custom_key_stores import described, until
 from tests.interop.xks.test_custom_key_stores import External, of_scripted
-from tests.resolver import Names
 from tests.xksclient import HOST, b64
 from tests.xksproxy import ScriptedProxy
 
@@ -254,19 +253,18 @@ def test_a_connection_that_fails_says_why_in_its_error_code(front: Front) -> Non
 
 
 def test_error_codes_a_name_that_does_not_resolve_is_a_proxy_that_cannot_be_reached(
-    new_server: ServerMaker, scripted: ScriptedProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_server: ServerMaker, scripted: ScriptedProxy, tmp_path: Path
 ) -> None:
-    names = Names(tmp_path, monkeypatch)
-    names.say(proxy="127.0.0.1")
+    names = tmp_path / "names"
+    names.write_text("proxy.test 127.0.0.1")
     external = of_scripted(scripted, tmp_path)
     external.connection["address"] = "proxy.test"
-    made = new_server(
-        "front", xks_connections=dict.fromkeys((HOST, SECOND_HOST), external.connection), xks_dns_seconds=0
-    )
+    connections = dict.fromkeys((HOST, SECOND_HOST), external.connection)
+    made = new_server("front", xks_connections=connections, names_in=str(names))
     front = Front(made.start(), scripted, external)
     kms, store = front.kms, front.store
 
-    names.say()
+    names.write_text("")
     scripted.hang_up()
     scripted.listen()
     for operation, call in front.uses().items():
@@ -281,12 +279,12 @@ def test_error_codes_a_name_that_does_not_resolve_is_a_proxy_that_cannot_be_reac
         assert (told.type, "cannot be reached" in told.message) == (exception, True), told
     assert len(kms.describe_custom_key_stores()["CustomKeyStores"]) == 1
 
-    names.say(proxy="127.0.0.1")
+    names.write_text("proxy.test 127.0.0.1")
     eventually(front.works, "it goes on once the name resolves again")
     assert described(kms, store)["ConnectionState"] == "CONNECTED"
     kms.disconnect_custom_key_store(CustomKeyStoreId=store)
     until(kms, store, "DISCONNECTED")
-    names.say()
+    names.write_text("")
     kms.connect_custom_key_store(CustomKeyStoreId=store)
     assert until(kms, store, "FAILED")["ConnectionErrorCode"] == "XKS_PROXY_NOT_REACHABLE"
     assert front.exact("Encrypt", front.encrypt).type == "KMSInvalidStateException"
