@@ -34,6 +34,8 @@ def test_a_database_that_is_read_only_for_a_while_refuses_writes_answers_reads_a
     blob = kms.encrypt(KeyId=arn, Plaintext=b"kept")["CiphertextBlob"]
     plan = server.plan("set", [document("Key", "a", description="after"), document("Key", "b")])
     flag.touch()
+    probe = document("Principal", "probe")
+    eventually(lambda: server.rest("PUT", "/v1/principals/probe", probe).status == 503, "the database is read-only")
 
     answers = [
         server.rest("POST", f"/v1/plans/{plan['id']}/apply", {}),
@@ -41,7 +43,8 @@ def test_a_database_that_is_read_only_for_a_while_refuses_writes_answers_reads_a
         server.rest("POST", "/v1/plans", {"specSet": "set", "documents": []}),
     ]
     for answer in answers:
-        assert (answer.status, answer.json()["code"]) == (503, "StoreUnavailable")
+        assert answer.status == 503, (answer, server.log()[-3000:])
+        assert answer.json()["code"] == "StoreUnavailable"
         assert "cannot be used now" in answer.json()["detail"]
         assert "nothing was changed" in answer.json()["detail"]
     for write in (
