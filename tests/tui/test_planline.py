@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import uuid
 from pathlib import Path
 
@@ -49,23 +48,25 @@ def test_a_line_that_means_nothing_says_what_would_be_right(text: str, said: str
         parse_plan_line(text)
 
 
-async def test_a_plan_has_targets_and_values_as_on_the_command_line(shared_server: Server, tmp_path: Path) -> None:
+async def test_a_plan_has_targets_and_values_as_on_the_command_line(
+    shared_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = f"t-{uuid.uuid4().hex[:8]}"
+    monkeypatch.chdir(tmp_path)  # so that little has to be typed
     directory = tmp_path / "my keys"
     directory.mkdir()
     for end in "ab":
         (directory / f"{end}.yaml").write_text(KEY.format(f"{name}-{end}"))
-    values = tmp_path / "values.yaml"
-    values.write_text("what: For the web\n")
+    (tmp_path / "v.yaml").write_text("what: For the web\n")
     async with person_at(shared_server.url, size=MIDDLE) as person:
         await person.press("6")
         await person.sees("Files")
-        line = f"{shlex.quote(str(directory))} --spec-set {name} --target Key/{name}-b --values {tmp_path}"
-        await person.type(f"{line}/none.yaml")
+        line = f"'my keys' --spec-set {name} --target Key/{name}-b --values"
+        await person.type(f"{line} none.yaml")
         await person.press("enter")
         await person.sees("there is no such file")
         await person.press("f")  # what is there is selected, and typed over
-        await person.type(f"{line}/values.yaml")
+        await person.type(f"{line} v.yaml")
         await person.press("enter")
         text = await person.sees("Plan: 1 to create", "For the web", f"{name}-b")
         assert f"{name}-a" not in text.replace(f"{name}-a.yaml", "")
