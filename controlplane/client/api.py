@@ -193,19 +193,26 @@ class Client(Connection):
             if len(found.items) != 1:
                 raise UnexpectedAnswer(f"{self.url} answered {len(found.items)} keys for {name}")
             return found.items[0]
-        return await self._ask("GET", f"/v1/{COLLECTIONS[kind]}/{segment(name)}", AnyObject)  # type: ignore[arg-type]
+        return await self._object("GET", f"/v1/{COLLECTIONS[kind]}/{segment(name)}")
+
+    async def _object(
+        self, method: str, path: str, body: bytes | None = None, *, version: int | None = None, new: bool = False
+    ) -> AnyObject:
+        """An answer that is an object of some kind; it says of which."""
+        # A union is what msgspec decodes into, and no ``type`` to mypy.
+        return await self._ask(method, path, AnyObject, body, version=version, new=new)  # type: ignore[arg-type]
 
     async def put(self, document: Document, *, version: int | None = None, new: bool = False) -> AnyObject:
         """Declare one object. With ``version`` (the resource version that was read) it fails with
         :class:`PreconditionFailed` if the object changed meanwhile, with ``new`` if it is there already."""
         path = f"/v1/{COLLECTIONS[document.kind]}/{segment(document.name)}"
         body = msgspec.json.encode(document)
-        return await self._ask("PUT", path, AnyObject, body, version=version, new=new)  # type: ignore[arg-type]
+        return await self._object("PUT", path, body, version=version, new=new)
 
     async def remove(self, kind: Kind, name: str, *, version: int | None = None) -> AnyObject:
         """Schedule a key's deletion with its declared window, or remove another object. ``version`` as of ``put``."""
         path = f"/v1/{COLLECTIONS[kind]}/{segment(name)}"
-        return await self._ask("DELETE", path, AnyObject, version=version)  # type: ignore[arg-type]
+        return await self._object("DELETE", path, version=version)
 
     async def edit(self, kind: Kind, name: str, changes: Mapping[str, Any]) -> AnyObject:
         """Change fields of an object's spec. It reads, changes and writes what was read: if its spec changed in
@@ -231,14 +238,8 @@ class Client(Connection):
         limit: int = 200,
     ) -> KeyRows:
         """A window of the keys that match a filter (``schema.filters`` is its grammar), sorted by the server."""
-        wanted = {
-            "filter": filter,
-            "sort": sort.value,
-            "descending": "true" if descending else "false",
-            "offset": str(offset),
-            "limit": str(limit),
-        }
-        return await self._ask("GET", f"/v1/search/keys?{urlencode(wanted)}", KeyRows)
+        wanted = _window(filter, sort, offset, limit, descending=descending)
+        return await self._ask("GET", f"/v1/search/keys?{wanted}", KeyRows)
 
     async def search_objects(
         self,
@@ -251,14 +252,8 @@ class Client(Connection):
         limit: int = 200,
     ) -> ObjectRows:
         """The same of key stores, principals or XKS proxies."""
-        wanted = {
-            "filter": filter,
-            "sort": sort.value,
-            "descending": "true" if descending else "false",
-            "offset": str(offset),
-            "limit": str(limit),
-        }
-        return await self._ask("GET", f"/v1/search/{COLLECTIONS[kind]}?{urlencode(wanted)}", ObjectRows)
+        wanted = _window(filter, sort, offset, limit, descending=descending)
+        return await self._ask("GET", f"/v1/search/{COLLECTIONS[kind]}?{wanted}", ObjectRows)
 
     async def summary(self) -> Summary:
         """Counts by state and key store, what needs a person, and how much keys are used."""
@@ -319,7 +314,7 @@ class Client(Connection):
         if kind is Kind.KEY:
             return await self._act(name, "reconcile")
         path = f"/v1/{COLLECTIONS[kind]}/{segment(name)}/actions/reconcile"
-        return await self._ask("POST", path, AnyObject, b"{}")  # type: ignore[arg-type]
+        return await self._object("POST", path, b"{}")
 
     async def _act(self, name: str, action: str, body: Mapping[str, object] | None = None) -> Key:
         path = f"/v1/keys/{segment(await self._plain_name(name))}/actions/{action}"
@@ -434,7 +429,7 @@ class Client(Connection):
     async def _manage(self, kind: Kind, name: str, verb: str, body: Mapping[str, object] | None = None) -> AnyObject:
         plain = await self._plain_name(name) if kind is Kind.KEY else name
         path = f"/v1/{COLLECTIONS[kind]}/{segment(plain)}/manage/{verb}"
-        return await self._ask("POST", path, AnyObject, msgspec.json.encode(body or {}))  # type: ignore[arg-type]
+        return await self._object("POST", path, msgspec.json.encode(body or {}))
 
     # ---- the audit journal -----------------------------------------------------------------------------------------
 
@@ -564,6 +559,18 @@ class _Events:
                 self._held += len(value)
         if len(self._rest) + self._held > MAX_EVENT:
             raise UnexpectedAnswer(f"the change feed sent an event of more than {MAX_EVENT:,} bytes")
+
+
+def _window(filter: str, sort: KeySort | ObjectSort, offset: int, limit: int, *, descending: bool) -> str:
+    """The query of a search."""
+    wanted = {
+        "filter": filter,
+        "sort": sort.value,
+        "descending": "true" if descending else "false",
+        "offset": str(offset),
+        "limit": str(limit),
+    }
+    return urlencode(wanted)
 
 
 def _of_principal(name: str) -> str:

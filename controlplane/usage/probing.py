@@ -14,6 +14,7 @@ import contextlib
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -228,20 +229,21 @@ class _Probe:
 
     async def _refuse(self, ref: MaterialRef, message: bytes, made: bytes) -> str:
         changed, calls, store = bytes([*made[:-1], made[-1] ^ 1]), self._calls, self._store
+        wrong: list[Callable[[], Awaitable[object]]]
         match ref.key_spec:
             case KeySpec.ECC_NIST_P256:
                 other = message[::-1] + b"!"
-                wrong = [calls.verify(store, ref, Algorithm.ECDSA_SHA_256, MessageType.RAW, other, made)]
+                wrong = [partial(calls.verify, store, ref, Algorithm.ECDSA_SHA_256, MessageType.RAW, other, made)]
             case KeySpec.HMAC_256:
-                wrong = [calls.verify_mac(store, ref, Algorithm.HMAC_SHA_256, message, changed)]
+                wrong = [partial(calls.verify_mac, store, ref, Algorithm.HMAC_SHA_256, message, changed)]
             case _:
                 wrong = [
-                    calls.decrypt(store, ref, Algorithm.SYMMETRIC_DEFAULT, changed, _CONTEXT),  # type: ignore[list-item]
-                    calls.decrypt(store, ref, Algorithm.SYMMETRIC_DEFAULT, made, b"another"),  # type: ignore[list-item]
+                    partial(calls.decrypt, store, ref, Algorithm.SYMMETRIC_DEFAULT, changed, _CONTEXT),
+                    partial(calls.decrypt, store, ref, Algorithm.SYMMETRIC_DEFAULT, made, b"another"),
                 ]
-        for each in wrong:
+        for attempt in wrong:
             try:
-                await each
+                await attempt()
             except (InvalidCiphertext, InvalidSignature):
                 continue
             raise _NotAsPromised("what was changed is taken for right")

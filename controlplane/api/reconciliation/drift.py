@@ -6,6 +6,7 @@ has looked.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final, cast
 
 from litestar import Controller, Request, get
@@ -77,14 +78,14 @@ async def _looked(services: Services, spec_set: str | None) -> tuple[list[Object
         if connection is None or connection.capabilities is None or not connection.capabilities.lists_material:
             continue
         # Read ahead of the list: what is made meanwhile is not missed.
-        keys = await services.database.snapshot(lambda tx, store=store: _keys(tx, store, spec_set))  # type: ignore[misc]
+        keys = await services.database.snapshot(partial(_keys, store=store, spec_set=spec_set))
         try:
             names = await services.calls.list_material(store)
             lost += await _lost(services, keys, set(names))
         except KeysteadError:
             unreachable.append(store)
             continue
-        known = await services.database.snapshot(lambda tx, names=names: _known(tx, names))  # type: ignore[misc]
+        known = await services.database.snapshot(partial(_known, names=names))
         for name in sorted(set(names) - known):
             if name.startswith(SYSTEM_NAME_PREFIX):
                 continue
@@ -117,7 +118,7 @@ async def _lost(services: Services, keys: list[Key], names: set[str]) -> list[Ob
     for key, each in missing[:MISSING_AT_ONCE]:
         if await services.calls.observe(key.spec.key_store, reference(key, each.name, each.material_id)) is not None:
             continue
-        now = cast("Key | None", services.database.read(lambda tx, uid=key.metadata.uid: objects.get(tx, uid)))  # type: ignore[misc]
+        now = cast("Key | None", services.database.read(partial(objects.get, uid=key.metadata.uid)))
         if now is None or each not in now.status.materials or deletion_due(now.metadata.deletion, services.clock.now()):
             continue
         found.append(
